@@ -1,0 +1,42 @@
+"""The connection to PostgreSQL and the one way to open a transaction."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
+
+from mailer import settings
+
+
+@contextlib.contextmanager
+def transaction() -> Iterator[Session]:
+    """Open a session in one transaction: commit at the end, roll back on any exception. For entry points only."""
+    with Session(engine(), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@functools.cache
+def engine() -> Engine:
+    """Return the process's pool of connections; opened lazily, so each forked worker gets its own.
+
+    A statement of more than 60 s or a transaction idle for 60 s is cut by the server: nothing here should take that long.
+    """
+    return create_engine(
+        settings.load().database_url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=30,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "mailer",
+            "options": "-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
+        },
+    )
+
+
+def forget_connections() -> None:
+    """Drop the inherited pool in a forked child without closing the parent's sockets."""
+    if engine.cache_info().currsize:
+        engine().dispose(close=False)

@@ -1,0 +1,336 @@
+"""The ledger's rules: freeze recipients, claim a batch, record outcomes, hand back. Reading it is in ledger.py."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, literal, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from mailer.models.audience import Subscriber, Subscription, SubscriptionState
+from mailer.models.content import Issue, IssueState, MailKind, Variant
+from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome
+
+REPLY_LENGTH: Final = 200
+FIRST_RETRY: Final = timedelta(minutes=5)
+RETRY_FACTOR: Final = 1.5
+LONGEST_RETRY: Final = timedelta(hours=4)
+FOREIGN_SECONDS: Final = 120
+
+
+class LeaseLost(Exception):
+    """Another worker has taken the batch over: what this one would write is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A batch that is ours until the lease ends. `previous_owner` is set when it was taken over from a silent worker."""
+
+    batch_id: int
+    issue_id: int | None
+    first_id: int
+    last_id: int
+    size: int
+    fence: int
+    owner: str
+    previous_owner: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipient:
+    """One delivery of a claimed batch. `reason` is set when it must not be mailed after all."""
+
+    delivery_id: int
+    variant_id: int
+    subscription_id: int
+    address: str
+    confirmed_at: datetime | None
+    attempts: int
+    first_deferred_at: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """One outcome to record."""
+
+    delivery_id: int
+    outcome: Outcome
+    reply: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deferred:
+    """One temporary refusal to record."""
+
+    delivery_id: int
+    attempt: int
+    reply: str
+    retry_at: datetime
+
+
+_FREEZE = text("""
+WITH frozen AS (
+    INSERT INTO deliveries (issue_id, variant_id, subscription_id)
+    SELECT :issue_id, coalesce((CAST(:variants AS jsonb) ->> s.language)::bigint, :default_variant), s.id
+    FROM subscriptions s
+    WHERE s.newsletter_id = :newsletter_id AND s.state = 'confirmed'
+    ORDER BY s.id
+    RETURNING id
+), numbered AS (
+    SELECT id, (row_number() OVER (ORDER BY id) - 1) / :batch_size AS n FROM frozen
+), batched AS (
+    INSERT INTO batches (issue_id, first_id, last_id, size, due_at)
+    SELECT :issue_id, min(id), max(id), count(*), :now FROM numbered GROUP BY n ORDER BY n
+    RETURNING size
+)
+SELECT coalesce(sum(size), 0) FROM batched
+""")
+
+
+def freeze(session: Session, issue: Issue, variants: Mapping[str, int], *, batch_size: int, now: datetime) -> int:
+    """Write down who gets the issue, and cut them into batches. Returns the number of recipients.
+
+    `variants` maps each language to its variant; readers of another language get the newsletter's first one.
+    """
+    values = {
+        "issue_id": issue.id,
+        "newsletter_id": issue.newsletter_id,
+        "default_variant": next(iter(variants.values())),
+        "variants": dict(variants),
+        "batch_size": batch_size,
+        "now": now,
+    }
+    statement = _FREEZE.bindparams(bindparam("variants", type_=Variant.__table__.c.headers.type))
+    return int(session.execute(statement, values).scalar_one())
+
+
+def queue_one(session: Session, *, subscription_id: int, variant_id: int, now: datetime) -> int:
+    """Queue one confirmation or notice, as a batch of its own that overtakes issues. Returns the delivery's id."""
+    delivery_id = session.execute(
+        insert(Delivery).values(variant_id=variant_id, subscription_id=subscription_id).returning(Delivery.id)
+    ).scalar_one()
+    session.execute(insert(Batch).values(first_id=delivery_id, last_id=delivery_id, size=1, due_at=now))
+    return delivery_id
+
+
+def count_due(session: Session, *, now: datetime, limit: int) -> int:
+    """Count the batches that a worker could claim now, up to `limit`."""
+    due = select(Batch.id).outerjoin(Issue, Issue.id == Batch.issue_id).where(_is_due(now)).limit(limit).subquery()
+    return session.execute(select(func.count()).select_from(due)).scalar_one()
+
+
+def claim(session: Session, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:
+    """Take the next batch that is due, confirmations first; None when there is nothing to do.
+
+    A batch whose lease ran out is taken over; one of another machine only after FOREIGN_SECONDS, since only there lies
+    the journal that tells what was handed over. `owner` begins with the machine's name and a dot. Leases are told by the
+    database's clock, the same for all workers.
+    """
+    found = session.execute(
+        select(Batch)
+        .outerjoin(Issue, Issue.id == Batch.issue_id)
+        .where(_is_due(now), or_(Batch.state == BatchState.QUEUED, _may_take_over(owner)))
+        .order_by(Batch.issue_id.is_not(None), Batch.due_at, Batch.id)
+        .limit(1)
+        .with_for_update(of=Batch, skip_locked=True)
+    ).scalar_one_or_none()
+    if found is None:
+        return None
+    was_claimed = found.state == BatchState.CLAIMED
+    session.execute(
+        update(Batch)
+        .where(Batch.id == found.id)
+        .values(state=BatchState.CLAIMED, owner=owner, fence=Batch.fence + 1, lease_until=_lease_end(lease_seconds))
+        .execution_options(synchronize_session=False)
+    )
+    return Claim(
+        batch_id=found.id,
+        issue_id=found.issue_id,
+        first_id=found.first_id,
+        last_id=found.last_id,
+        size=found.size,
+        fence=found.fence + 1,
+        owner=owner,
+        previous_owner=found.owner if was_claimed else None,
+    )
+
+
+def put_off(session: Session, claim: Claim, *, seconds: float) -> None:
+    """Leave a batch to the owner it was taken from, who proved to be alive, for `seconds` more."""
+    _update_claimed(session, claim, owner=claim.previous_owner, lease_until=_lease_end(seconds), fence=claim.fence - 1)
+
+
+def renew(session: Session, claim: Claim, *, lease_seconds: float) -> None:
+    """Keep the batch for another lease. Raises LeaseLost."""
+    _update_claimed(session, claim, lease_until=_lease_end(lease_seconds))
+
+
+def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Recipient]:
+    """Read the deliveries of a claimed batch that have not ended and are not deferred past `now`, in order of id."""
+    last = (
+        select(
+            func.max(Deferral.attempt).label("attempts"),
+            func.min(Deferral.recorded_at).label("first_at"),
+            func.max(Deferral.retry_at).label("retry_at"),
+        )
+        .where(Deferral.delivery_id == Delivery.id)
+        .lateral()
+    )
+    rows = session.execute(
+        select(
+            Delivery.id,
+            Delivery.variant_id,
+            Delivery.subscription_id,
+            Subscriber.address,
+            Subscription.state,
+            Subscription.confirmed_at,
+            Variant.kind,
+            last.c.attempts,
+            last.c.first_at,
+        )
+        .join(Variant, Variant.id == Delivery.variant_id)
+        .outerjoin(Subscription, Subscription.id == Delivery.subscription_id)
+        .outerjoin(Subscriber, Subscriber.id == Subscription.subscriber_id)
+        .outerjoin(last, literal(True))
+        .where(*_unsettled(claim), or_(last.c.retry_at.is_(None), last.c.retry_at <= now))
+        .order_by(Delivery.id)
+    )
+    return [_recipient(row) for row in rows]
+
+
+def withdrawn(session: Session, claim: Claim, *, after_id: int) -> tuple[bool, frozenset[int]]:
+    """Look again while a batch is being sent: (may it go on, deliveries after `after_id` that must not be mailed now)."""
+    if claim.issue_id is None:
+        return True, frozenset()
+    state = session.execute(select(Issue.state).where(Issue.id == claim.issue_id)).scalar_one()
+    gone = session.execute(
+        select(Delivery.id)
+        .outerjoin(Subscription, Subscription.id == Delivery.subscription_id)
+        .where(
+            Delivery.id.between(after_id + 1, claim.last_id),
+            Delivery.issue_id == claim.issue_id,
+            or_(Subscription.id.is_(None), Subscription.state != SubscriptionState.CONFIRMED),
+        )
+    ).scalars()
+    return state == IssueState.SENDING, frozenset(gone)
+
+
+def unsettled_ids(session: Session, claim: Claim) -> list[int]:
+    """List the deliveries of a claimed batch that have not ended."""
+    return list(session.execute(select(Delivery.id).where(*_unsettled(claim)).order_by(Delivery.id)).scalars())
+
+
+def record(
+    session: Session, claim: Claim, settled: Sequence[Settled], deferred: Sequence[Deferred], *, now: datetime
+) -> None:
+    """Write outcomes and deferrals of a claimed batch, and count them. Raises LeaseLost, having written nothing."""
+    counts = {outcome: sum(1 for one in settled if one.outcome == outcome) for outcome in Outcome}
+    _update_claimed(
+        session,
+        claim,
+        accepted=Batch.accepted + counts[Outcome.ACCEPTED],
+        refused=Batch.refused + counts[Outcome.REFUSED],
+        skipped=Batch.skipped + counts[Outcome.SKIPPED],
+        uncertain=Batch.uncertain + counts[Outcome.UNCERTAIN],
+    )
+    cursor = session.connection().connection.cursor()
+    with cursor.copy("COPY outcomes (delivery_id, outcome, reply, recorded_at) FROM STDIN") as copy:
+        for one in settled:
+            copy.write_row((one.delivery_id, one.outcome.value, _storable(one.reply), now))
+    if deferred:
+        rows = [
+            {
+                "delivery_id": one.delivery_id,
+                "attempt": one.attempt,
+                "reply": _storable(one.reply),
+                "recorded_at": now,
+                "retry_at": one.retry_at,
+            }
+            for one in deferred
+        ]
+        session.execute(insert(Deferral), rows)
+
+
+def release(session: Session, claim: Claim, *, due_at: datetime) -> None:
+    """End the claim: the batch is done if all its deliveries ended, else due again at `due_at` or its first retry.
+
+    Raises LeaseLost.
+    """
+    retry_at = session.execute(
+        select(func.min(Deferral.retry_at)).where(
+            Deferral.delivery_id.in_(select(Delivery.id).where(*_unsettled(claim))), Deferral.retry_at > due_at
+        )
+    ).scalar_one()
+    only_deferred = retry_at is not None and not recipients(session, claim, now=due_at)
+    _update_claimed(
+        session,
+        claim,
+        state=text("CASE WHEN accepted + refused + skipped + uncertain = size THEN 'done' ELSE 'queued' END"),
+        due_at=retry_at if only_deferred else due_at,
+        owner=None,
+        lease_until=None,
+    )
+
+
+def next_retry(attempts: int, *, now: datetime) -> datetime:
+    """Tell when a delivery is tried again after its `attempts`-th temporary refusal (RFC 5321 4.5.4.1)."""
+    return now + min(FIRST_RETRY * RETRY_FACTOR ** (attempts - 1), LONGEST_RETRY)
+
+
+def _is_due(now: datetime) -> ColumnElement[bool]:
+    may_go = or_(Batch.issue_id.is_(None), Issue.state.in_((IssueState.SENDING, IssueState.CANCELLED)))
+    waiting = (Batch.state == BatchState.QUEUED) & (Batch.due_at <= now)
+    silent = (Batch.state == BatchState.CLAIMED) & (Batch.lease_until < func.clock_timestamp())
+    return (Batch.state != BatchState.DONE) & ((waiting & may_go) | silent)
+
+
+def _may_take_over(owner: str) -> ColumnElement[bool]:
+    machine = owner.partition(".")[0]
+    long_ago = func.clock_timestamp() - timedelta(seconds=FOREIGN_SECONDS)
+    return or_(Batch.owner.startswith(f"{machine}.", autoescape=True), Batch.lease_until < long_ago)
+
+
+def _unsettled(claim: Claim) -> tuple[ColumnElement[bool], ...]:
+    same_issue = Delivery.issue_id == claim.issue_id if claim.issue_id is not None else Delivery.issue_id.is_(None)
+    ended = select(DeliveryOutcome.delivery_id).where(DeliveryOutcome.delivery_id == Delivery.id).exists()
+    return Delivery.id.between(claim.first_id, claim.last_id), same_issue, ~ended
+
+
+def _update_claimed(session: Session, claim: Claim, **values: object) -> None:
+    done = session.execute(
+        update(Batch)
+        .where(Batch.id == claim.batch_id, Batch.fence == claim.fence, Batch.state == BatchState.CLAIMED)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    if done.rowcount != 1:  # type: ignore[attr-defined]
+        raise LeaseLost(f"batch {claim.batch_id} was taken over from {claim.owner}")
+
+
+def _recipient(row: Row[tuple[object, ...]]) -> Recipient:
+    reason = None
+    expected = SubscriptionState.PENDING if row.kind == MailKind.CONFIRM else SubscriptionState.CONFIRMED
+    if row.subscription_id is None or row.state is None:
+        reason = "erased"
+    elif row.state != expected:
+        reason = "unsubscribed" if row.state == SubscriptionState.ENDED else f"subscription is {row.state}"
+    return Recipient(
+        delivery_id=row.id,
+        variant_id=row.variant_id,
+        subscription_id=row.subscription_id or 0,
+        address=row.address or "",
+        confirmed_at=row.confirmed_at,
+        attempts=row.attempts or 0,
+        first_deferred_at=row.first_at,
+        reason=reason,
+    )
+
+
+def _lease_end(seconds: float) -> ColumnElement[datetime]:
+    return func.clock_timestamp() + timedelta(seconds=seconds)
+
+
+def _storable(reply: str) -> str:
+    return reply.replace("\0", "")[:REPLY_LENGTH]

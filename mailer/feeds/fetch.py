@@ -1,0 +1,271 @@
+"""Read a feed's address: bounded in time, size and redirects, and only from hosts that may be reached. No parsing."""
+
+import contextlib
+import http
+import ssl
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpcore
+import httpx
+
+from mailer import __version__
+from mailer.feeds import network, urls
+
+USER_AGENT: Final = f"newsroom-mailer/{__version__} (feed reader)"
+ACCEPT: Final = (
+    "application/rss+xml, application/atom+xml, application/feed+json, application/rdf+xml;q=0.9, "
+    "application/xml;q=0.8, text/xml;q=0.8, application/json;q=0.7, */*;q=0.5"
+)
+_CHUNK_BYTES: Final = 65_536
+_LONGEST_HEADER: Final = 1000
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+_LASTING_REDIRECTS: Final = (301, 308)
+# Only "gone" is for good: a 404 is as often a deployment or a broken rewrite rule, and back-off makes asking cheap.
+_LASTING_FAILURES: Final = (410,)
+_ZLIB_WINDOWS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+_RAW_DEFLATE: Final = -15
+
+
+class FeedUnreachable(Exception):
+    """No feed came from the address; the message is one sentence for an editor.
+
+    `temporary`: asking again later may help. False for an address that can never be read (not http, no host), one in a
+    private network, and 410 Gone.
+    """
+
+    def __init__(self, message: str, *, temporary: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.temporary = temporary
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchLimits:
+    """How much one reading may take; `body_bytes` counts after decompression."""
+
+    total_seconds: float = 20
+    connect_seconds: float = 5
+    body_bytes: int = 10_000_000
+    redirects: int = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedFeed:
+    """What the address answered.
+
+    `url` is where the body came from, without a password; `moved_to` the address to ask from now on (with the
+    password, if the asked one had it), None unless every redirect on the way said that it is for good.
+    """
+
+    body: bytes = field(repr=False)
+    content_type: str | None
+    etag: str | None
+    last_modified: str | None
+    url: str
+    moved_to: str | None = field(repr=False)
+
+
+def fetch(
+    url: str,
+    *,
+    etag: str | None = None,
+    last_modified: str | None = None,
+    limits: FetchLimits = FetchLimits(),
+    private_networks: Iterable[network.Network] = (),
+) -> FetchedFeed | None:
+    """Read the feed at `url`; None when it has not changed since the answer that gave `etag` and `last_modified`.
+
+    Ends within `limits.total_seconds`. Raises FeedUnreachable. Talks to the network, never to an address outside the
+    public internet unless it is in `private_networks`.
+    """
+    target = urls.web_address(url)
+    if target is None:
+        raise FeedUnreachable("This is not an http:// or https:// address that can be asked.", temporary=False)
+    conditions = {"If-None-Match": _kept(etag), "If-Modified-Since": _kept(last_modified)}
+    headers = {"User-Agent": USER_AGENT, "Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
+    headers |= {name: value for name, value in conditions.items() if value}
+    client = network.open_client(
+        deadline=network.Deadline.after(limits.total_seconds),
+        connect_seconds=limits.connect_seconds,
+        private_networks=private_networks,
+    )
+    with client:
+        return _follow(client, target, headers, limits)
+
+
+def _follow(
+    client: httpx.Client, target: httpx.URL, headers: dict[str, str], limits: FetchLimits
+) -> FetchedFeed | None:
+    seen = {target}
+    lasting = True
+    for _ in range(limits.redirects + 1):
+        with _explained(target, limits):
+            response = client.send(client.build_request("GET", target, headers=headers), stream=True)
+            with contextlib.closing(response):
+                if response.status_code not in _REDIRECTS:
+                    moved_to = str(target) if lasting and len(seen) > 1 else None
+                    return _read(response, target, moved_to, limits)
+        lasting = lasting and response.status_code in _LASTING_REDIRECTS
+        target = _next_target(target, response.headers.get("location"))
+        if target in seen:
+            raise FeedUnreachable(f"{_host(target)} redirects in a circle.", temporary=True)
+        seen.add(target)
+    raise FeedUnreachable(f"{_host(target)} redirects more than {limits.redirects} times.", temporary=True)
+
+
+def _read(response: httpx.Response, target: httpx.URL, moved_to: str | None, limits: FetchLimits) -> FetchedFeed | None:
+    if response.status_code == 304 and "if-none-match" in response.request.headers:
+        return None
+    if response.status_code == 304 and "if-modified-since" in response.request.headers:
+        return None
+    if response.status_code not in (200, 203):
+        raise FeedUnreachable(
+            f"{_host(target)} answered {_status(response.status_code)}.",
+            temporary=response.status_code not in _LASTING_FAILURES,
+        )
+    return FetchedFeed(
+        body=_body(response, target, limits),
+        content_type=_kept(response.headers.get("content-type")),
+        etag=_kept(response.headers.get("etag")),
+        last_modified=_kept(response.headers.get("last-modified")),
+        url=str(target.copy_with(userinfo=b"")),
+        moved_to=moved_to,
+    )
+
+
+def _body(response: httpx.Response, target: httpx.URL, limits: FetchLimits) -> bytes:
+    too_large = FeedUnreachable(
+        f"The feed at {_host(target)} is larger than {limits.body_bytes / 1_000_000:g} MB.", temporary=True
+    )
+    announced = response.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and int(announced) > limits.body_bytes:
+        raise too_large
+    body = bytearray()
+    for piece in _decoded(_limited(response.iter_raw(_CHUNK_BYTES), limits, too_large), response, target):
+        body += piece
+        if len(body) > limits.body_bytes:
+            raise too_large
+    return bytes(body)
+
+
+def _limited(pieces: Iterator[bytes], limits: FetchLimits, too_large: FeedUnreachable) -> Iterator[bytes]:
+    """Count what came over the wire too: compressed data may go on for ever and unpack to nothing."""
+    received = 0
+    for piece in pieces:
+        received += len(piece)
+        if received > limits.body_bytes:
+            raise too_large
+        yield piece
+
+
+def _decoded(pieces: Iterator[bytes], response: httpx.Response, target: httpx.URL) -> Iterator[bytes]:
+    """Undo the content encoding in bounded pieces; httpx would unpack a whole network read, a thousandfold, at once."""
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding in ("", "identity"):
+        yield from pieces
+        return
+    if coding not in _ZLIB_WINDOWS:
+        raise FeedUnreachable(f"{_host(target)} answered in the encoding “{coding[:40]}”, unasked.", temporary=True)
+    unpacker = None
+    for received in pieces:
+        if unpacker is None:
+            unpacker = zlib.decompressobj(_window(coding, received))
+        waiting = received
+        while waiting and not unpacker.eof:
+            yield unpacker.decompress(waiting, _CHUNK_BYTES)
+            waiting = unpacker.unconsumed_tail
+    while unpacker is not None and not unpacker.eof:
+        rest = unpacker.decompress(b"", _CHUNK_BYTES)
+        if not rest:
+            raise zlib.error("the compressed stream has no end")
+        yield rest
+
+
+def _window(coding: str, start: bytes) -> int:
+    """Servers disagree whether "deflate" has a zlib header (RFC 9110 8.4.1.2 says it does)."""
+    has_zlib_header = len(start) > 1 and start[0] & 0x0F == 8 and (start[0] << 8 | start[1]) % 31 == 0
+    return _RAW_DEFLATE if coding == "deflate" and not has_zlib_header else _ZLIB_WINDOWS[coding]
+
+
+@contextlib.contextmanager
+def _explained(target: httpx.URL, limits: FetchLimits) -> Iterator[None]:
+    host = _host(target)
+    try:
+        yield
+    except network.AddressRefused as error:
+        literal = target.host == str(error.address)
+        what = "is a private address" if literal else f"resolves to the private address {error.address}"
+        raise FeedUnreachable(f"{host} {what}, which the settings do not allow.", temporary=False) from error
+    except network.NameUnknown as error:
+        raise FeedUnreachable(f"The name {target.host} is not known.", temporary=True) from error
+    except network.OutOfTime as error:
+        raise FeedUnreachable(f"{host} did not finish within {limits.total_seconds:g} s.", temporary=True) from error
+    except httpcore.ConnectTimeout as error:
+        raise FeedUnreachable(f"{host} did not answer within {limits.connect_seconds:g} s.", temporary=True) from error
+    except httpcore.ConnectError as error:
+        raise FeedUnreachable(_connect_failure(host, error), temporary=True) from error
+    except zlib.error as error:
+        raise FeedUnreachable(f"{host} sent a compressed answer that is damaged.", temporary=True) from error
+    except (httpx.InvalidURL, httpx.RemoteProtocolError, UnicodeError) as error:
+        # httpx looks at a redirect's address even when told not to follow; nothing else of its own fails here.
+        raise _astray(target) from error
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpx.HTTPError) as error:
+        raise FeedUnreachable(f"{host} broke off or did not speak HTTP properly.", temporary=True) from error
+
+
+def _connect_failure(host: str, error: httpcore.ConnectError) -> str:
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"{host} has a certificate that is not trusted ({cause.verify_message})."
+    if isinstance(cause, ssl.SSLError):
+        return f"{host} could not agree on an encrypted connection ({cause.reason or 'TLS error'})."
+    if isinstance(cause, ConnectionRefusedError):
+        return f"{host} refused the connection."
+    return f"{host} could not be reached."
+
+
+def _next_target(current: httpx.URL, location: str | None) -> httpx.URL:
+    """Return where a redirect leads; the password travels along only while the host, or its https twin, stays."""
+    if not location:
+        raise FeedUnreachable(f"{_host(current)} redirects without saying where to.", temporary=True)
+    try:
+        target = urls.web_address(str(current.join(location)))
+    except (httpx.InvalidURL, ValueError):
+        target = None
+    if target is None:
+        raise _astray(current)
+    return target.copy_with(userinfo=current.userinfo if _same_site(current, target) else b"")
+
+
+def _astray(current: httpx.URL) -> FeedUnreachable:
+    return FeedUnreachable(f"{_host(current)} redirects to something that is not a web address.", temporary=True)
+
+
+def _same_site(current: httpx.URL, target: httpx.URL) -> bool:
+    if current.host != target.host:
+        return False
+    if (current.scheme, current.port) == (target.scheme, target.port):
+        return True
+    return (current.scheme, current.port, target.scheme, target.port) == ("http", None, "https", None)
+
+
+def _host(address: httpx.URL) -> str:
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return host if address.port is None else f"{host}:{address.port}"
+
+
+def _status(code: int) -> str:
+    # The server's own reason phrase is a stranger's text.
+    try:
+        return f"{code} {http.HTTPStatus(code).phrase}"
+    except ValueError:
+        return str(code)
+
+
+def _kept(value: str | None) -> str | None:
+    """Return a header's value if it can be stored and sent back as it is."""
+    usable = value and value.isascii() and value.isprintable() and len(value) <= _LONGEST_HEADER
+    return value if usable else None

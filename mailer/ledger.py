@@ -1,0 +1,125 @@
+"""Reading the ledger: the equation, and what became of every delivery.
+
+recipients = accepted + refused + skipped + uncertain, or the issue isn't finished.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from mailer.models.audience import Subscriber, Subscription
+from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equation:
+    """What became of an issue's recipients so far. `waiting` includes the deferred ones."""
+
+    recipients: int
+    accepted: int
+    refused: int
+    skipped: int
+    uncertain: int
+
+    @property
+    def settled(self) -> int:
+        """Count those that ended."""
+        return self.accepted + self.refused + self.skipped + self.uncertain
+
+    @property
+    def waiting(self) -> int:
+        """Count those that have not ended."""
+        return self.recipients - self.settled
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether every recipient is accounted for."""
+        return self.recipients == self.settled
+
+
+def equation(session: Session, issue_id: int) -> Equation:
+    """Add up what became of an issue's recipients, from its batches' counters: a few thousand rows for a million readers."""
+    row = session.execute(
+        select(
+            func.coalesce(func.sum(Batch.size), 0),
+            func.coalesce(func.sum(Batch.accepted), 0),
+            func.coalesce(func.sum(Batch.refused), 0),
+            func.coalesce(func.sum(Batch.skipped), 0),
+            func.coalesce(func.sum(Batch.uncertain), 0),
+        ).where(Batch.issue_id == issue_id)
+    ).one()
+    size, accepted, refused, skipped, uncertain = (int(number) for number in row)
+    return Equation(recipients=size, accepted=accepted, refused=refused, skipped=skipped, uncertain=uncertain)
+
+
+def is_done(session: Session, issue_id: int) -> bool:
+    """Tell whether every batch of the issue has ended."""
+    waiting = select(Batch.id).where(Batch.issue_id == issue_id, Batch.state != BatchState.DONE)
+    return not session.execute(select(waiting.exists())).scalar_one()
+
+
+def count_ledger(session: Session, issue_id: int) -> Equation:
+    """Count the same from the ledger itself, row by row: the proof, once, when an issue ends."""
+    rows = session.execute(
+        select(DeliveryOutcome.outcome, func.count())
+        .select_from(Delivery)
+        .outerjoin(DeliveryOutcome, DeliveryOutcome.delivery_id == Delivery.id)
+        .where(*_of_issue(issue_id))
+        .group_by(DeliveryOutcome.outcome)
+    ).all()
+    counts = {row[0]: int(row[1]) for row in rows}
+    return Equation(
+        recipients=sum(counts.values()),
+        accepted=counts.get(Outcome.ACCEPTED, 0),
+        refused=counts.get(Outcome.REFUSED, 0),
+        skipped=counts.get(Outcome.SKIPPED, 0),
+        uncertain=counts.get(Outcome.UNCERTAIN, 0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One delivery as the log shows it. `address` is None once the reader was erased; `outcome` None while it waits."""
+
+    delivery_id: int
+    address: str | None
+    outcome: Outcome | None
+    reply: str | None
+    recorded_at: datetime | None
+
+
+def log(session: Session, issue_id: int, *, outcome: Outcome | None, after_id: int, limit: int) -> list[Line]:
+    """List an issue's deliveries in order of id, from after `after_id`; only those that ended as `outcome`, if given."""
+    statement = (
+        select(
+            Delivery.id, Subscriber.address, DeliveryOutcome.outcome, DeliveryOutcome.reply, DeliveryOutcome.recorded_at
+        )
+        .outerjoin(DeliveryOutcome, DeliveryOutcome.delivery_id == Delivery.id)
+        .outerjoin(Subscription, Subscription.id == Delivery.subscription_id)
+        .outerjoin(Subscriber, Subscriber.id == Subscription.subscriber_id)
+        .where(*_of_issue(issue_id), Delivery.id > after_id)
+        .order_by(Delivery.id)
+        .limit(limit)
+    )
+    if outcome is not None:
+        statement = statement.where(DeliveryOutcome.outcome == outcome)
+    return [
+        Line(delivery_id=row[0], address=row[1], outcome=row[2], reply=row[3], recorded_at=row[4])
+        for row in session.execute(statement)
+    ]
+
+
+def count_deferred(session: Session, issue_id: int) -> int:
+    """Count the deliveries that a server put off and that have not ended."""
+    ended = select(DeliveryOutcome.delivery_id).where(DeliveryOutcome.delivery_id == Delivery.id).exists()
+    put_off = select(Deferral.delivery_id).where(Deferral.delivery_id == Delivery.id).exists()
+    return session.execute(select(func.count()).where(*_of_issue(issue_id), put_off, ~ended)).scalar_one()
+
+
+def _of_issue(issue_id: int) -> tuple[ColumnElement[bool], ...]:
+    # Deliveries are indexed by id only; an issue's lie between its batches' ends.
+    first = select(func.min(Batch.first_id)).where(Batch.issue_id == issue_id).scalar_subquery()
+    last = select(func.max(Batch.last_id)).where(Batch.issue_id == issue_id).scalar_subquery()
+    return Delivery.issue_id == issue_id, Delivery.id >= first, Delivery.id <= last

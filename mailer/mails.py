@@ -1,0 +1,222 @@
+"""From rows to rendered mails: the plain values that templates see, and the variants they become."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from mailer import __version__, i18n, links, message, rendering, schedules, settings
+from mailer.models.content import Article, Issue, Layout, MailKind, Newsletter, Variant
+
+# An article without a topic of its own stands under the last section.
+Placed = Sequence[tuple[Article, Layout]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """A mail as a reader would see it, for a page: placeholders filled with an example."""
+
+    subject: str
+    html: str
+    text: str
+
+
+def issue_variant(
+    session: Session, newsletter: Newsletter, issue: Issue, placed: Placed, language: str, *, now: datetime
+) -> Variant:
+    """Render an issue for the readers of one language and store it. Raises TemplateInvalid or InliningFailed."""
+    nonce = message.new_nonce()
+    context = issue_context(newsletter, issue, placed, language, reader=_reader(nonce), now=now)
+    rendered = _render(MailKind.ISSUE, language, context)
+    variant = Variant(
+        newsletter_id=newsletter.id,
+        issue_id=issue.id,
+        kind=MailKind.ISSUE,
+        language=language,
+        digest=hashlib.sha256(rendered.html.encode()).digest(),
+        nonce=nonce,
+        headers=_list_headers(newsletter, nonce),
+        subject=rendered.subject,
+        html=rendered.html,
+        text=rendered.text,
+        created_at=now,
+    )
+    session.add(variant)
+    session.flush()
+    return variant
+
+
+def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, language: str, *, now: datetime) -> int:
+    """Return the id of the variant of a confirmation or notice; rendered again only when what it is made of changed."""
+    context: dict[str, object] = {"newsletter": _newsletter(newsletter, language), "days": links.CONFIRM_LIFETIME.days}
+    source = [
+        __version__,
+        kind.value,
+        language,
+        _sender_headers(newsletter),
+        context,
+        rendering.fingerprint(kind.value, _folders()),
+    ]
+    digest = hashlib.sha256(json.dumps(source, sort_keys=True, default=str).encode()).digest()
+    found = session.execute(
+        select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))
+    ).scalar_one_or_none()
+    if found is not None:
+        return found
+    nonce = message.new_nonce()
+    context["reader"] = _reader(nonce)
+    context["address"] = message.placeholder(nonce, "address")
+    context["confirm_url"] = links.url(f"/confirm/{message.placeholder(nonce, 'confirm')}")
+    rendered = _render(kind, language, context)
+    values = {
+        "newsletter_id": newsletter.id,
+        "kind": kind,
+        "language": language,
+        "digest": digest,
+        "nonce": nonce,
+        "headers": {**_sender_headers(newsletter), "Auto-Submitted": "auto-generated"},
+        "subject": rendered.subject,
+        "html": rendered.html,
+        "text": rendered.text,
+        "created_at": now,
+    }
+    session.execute(insert(Variant).values(**values).on_conflict_do_nothing())
+    return session.execute(select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))).scalar_one()
+
+
+def preview(newsletter: Newsletter, issue: Issue, placed: Placed, language: str, *, now: datetime) -> Preview:
+    """Render an issue by the very path that mail takes, with an example reader filled in. Changes nothing."""
+    reader = {
+        "address": "lea@example.org",
+        "since": i18n.format_date(language, now.date(), "long"),
+        "preferences_url": links.url("/preferences"),
+        "unsubscribe_url": links.url("/preferences"),
+        "is_tracked": False,
+    }
+    context = issue_context(newsletter, issue, placed, language, reader=reader, now=now)
+    rendered = _render(MailKind.ISSUE, language, context)
+    return Preview(subject=rendered.subject, html=rendered.html, text=rendered.text)
+
+
+def web_version(newsletter: Newsletter, issue: Issue, placed: Placed, *, now: datetime) -> str:
+    """Render the public copy of an issue, which holds no reader's link: its footer invites to subscribe."""
+    context = issue_context(newsletter, issue, placed, newsletter.language, reader=None, now=now)
+    return _render(MailKind.ISSUE, newsletter.language, context).html
+
+
+def issue_context(
+    newsletter: Newsletter,
+    issue: Issue,
+    placed: Placed,
+    language: str,
+    *,
+    reader: Mapping[str, object] | None,
+    now: datetime,
+) -> dict[str, object]:
+    """Return the plain values that templates/email/issue sees; `reader` is None in the web version."""
+    articles = [(_article(article), layout) for article, layout in placed]
+    local = (issue.started_at or issue.scheduled_at or now).astimezone(schedules.zone(newsletter.timezone))
+    return {
+        "newsletter": _newsletter(newsletter, language),
+        "issue": {
+            "title": issue.subject,
+            "number": issue.number,
+            "date": local,
+            "preview_text": issue.preview_text,
+            "introduction": [part.strip() for part in issue.introduction.split("\n\n") if part.strip()],
+            "signature": newsletter.signature,
+            "web_url": links.url(f"/i/{issue.id}"),
+        },
+        "lead": next((article for article, layout in articles if layout == Layout.LEAD), None),
+        "sections": _sections([article for article, layout in articles if layout == Layout.CARD]),
+        "briefs": [article for article, layout in articles if layout == Layout.BRIEF],
+        "more": None,
+        "reader": reader,
+    }
+
+
+def _sections(cards: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Group cards by topic in order of first appearance; a topic with one card keeps its own section."""
+    sections: dict[str, list[dict[str, object]]] = {}
+    for card in cards:
+        sections.setdefault(str(card["topic"] or ""), []).append(card)
+    return [{"title": title, "articles": articles} for title, articles in sections.items()]
+
+
+def _article(article: Article) -> dict[str, object]:
+    image = None
+    if article.image_url:
+        image = {"url": article.image_url, "alt": article.image_alt or article.title, "credit": article.image_credit}
+    return {
+        "title": article.title,
+        "url": article.url,
+        "excerpt": article.excerpt,
+        "author": article.author,
+        "topic": article.topics[0] if article.topics else None,
+        "minutes": article.minutes,
+        "image": image,
+        "published_at": article.published_at,
+    }
+
+
+def _newsletter(newsletter: Newsletter, language: str) -> dict[str, object]:
+    return {
+        "name": newsletter.name,
+        "description": newsletter.description,
+        "url": newsletter.site_url,
+        "language": language,
+        "publisher": newsletter.publisher,
+        "postal_address": newsletter.postal_address,
+        "brand_color": newsletter.brand_color,
+        "brand_color_dark": newsletter.brand_color_dark,
+        "sender_name": newsletter.sender_name,
+        "subscribe_url": links.url(f"/{newsletter.slug}"),
+    }
+
+
+def _reader(nonce: str) -> dict[str, object]:
+    slot = functools.partial(message.placeholder, nonce)
+    return {
+        "address": slot("address"),
+        "since": slot("since"),
+        "preferences_url": links.url(f"/p/{slot('preferences')}"),
+        "unsubscribe_url": links.url(f"/u/{slot('unsubscribe')}"),
+        "is_tracked": False,
+    }
+
+
+def _sender_headers(newsletter: Newsletter) -> dict[str, str]:
+    headers = {"From": message.mailbox(newsletter.sender_name, newsletter.sender_address, header="From")}
+    if newsletter.reply_to:
+        headers["Reply-To"] = f"<{newsletter.reply_to}>"
+    return headers
+
+
+def _list_headers(newsletter: Newsletter, nonce: str) -> dict[str, str]:
+    one_click = links.url(f"/u/{message.placeholder(nonce, 'oneclick')}/one-click")
+    domain = newsletter.sender_address.rpartition("@")[2]
+    return {
+        **_sender_headers(newsletter),
+        # RFC 2919 2: stable for as long as the newsletter lives.
+        "List-Id": f"<{newsletter.slug}.{domain}>",
+        # RFC 8058 3.1; on a line of its own, since nothing may be folded inside the brackets.
+        "List-Unsubscribe": f"\r\n <{one_click}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+        "Feedback-ID": f"{newsletter.id}:{newsletter.slug[:20]}:newsletter:mailer{newsletter.id:05d}"[:120],
+    }
+
+
+def _render(kind: MailKind, language: str, context: Mapping[str, object]) -> rendering.Rendered:
+    return rendering.render(kind.value, language=language, context=context, folders=_folders())
+
+
+def _folders() -> tuple[Path, ...]:
+    folder = settings.load().templates_dir
+    return (folder,) if folder else ()

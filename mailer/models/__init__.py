@@ -1,0 +1,6 @@
+"""The tables, one module a subject. Import this package to have them all registered."""
+
+from mailer.models import accounts, audience, content, deliveries
+from mailer.models.base import Base
+
+__all__ = ["Base", "accounts", "audience", "content", "deliveries"]

@@ -1,0 +1,128 @@
+"""Who reads: subscribers, their subscriptions, what they consented to, and who must not be mailed."""
+
+import enum
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, SmallInteger, UniqueConstraint, func, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from mailer.models.base import Base
+from mailer.models.content import Newsletter
+
+
+class SubscriptionState(enum.StrEnum):
+    """pending → confirmed → ended; an ended one may become pending or confirmed again."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    ENDED = "ended"
+
+
+class EndedReason(enum.StrEnum):
+    """Why a subscription ended."""
+
+    UNSUBSCRIBED = "unsubscribed"
+    ONE_CLICK = "one_click"
+    COMPLAINED = "complained"
+    BOUNCED = "bounced"
+    REMOVED = "removed"
+
+
+class ConsentEvent(enum.StrEnum):
+    """What a reader, or an operator for a reader, did."""
+
+    REQUESTED = "requested"
+    CONFIRMED = "confirmed"
+    IMPORTED = "imported"
+    CHANGED = "changed"
+    ENDED = "ended"
+    RESUMED = "resumed"
+
+
+class Subscriber(Base):
+    """A person's address. Preferences belong to the subscription."""
+
+    __tablename__ = "subscribers"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    address: Mapped[str]
+    address_key: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("length(address) <= 320", name="address_length"),)
+
+
+class Subscription(Base):
+    """One subscriber's standing with one newsletter."""
+
+    __tablename__ = "subscriptions"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    subscriber_id: Mapped[int] = mapped_column(ForeignKey("subscribers.id", ondelete="CASCADE"))
+    newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id"))
+    state: Mapped[SubscriptionState]
+    language: Mapped[str]
+    source: Mapped[str | None]
+    requested_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    ended_reason: Mapped[EndedReason | None]
+
+    subscriber: Mapped[Subscriber] = relationship(lazy="raise")
+    newsletter: Mapped[Newsletter] = relationship(lazy="raise")
+
+    __table_args__ = (
+        UniqueConstraint("subscriber_id", "newsletter_id"),
+        CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_has_time"),
+        CheckConstraint("(state = 'ended') = (ended_reason IS NOT NULL)", name="ended_has_reason"),
+        CheckConstraint("state <> 'confirmed' OR confirmed_at IS NOT NULL", name="confirmed_has_time"),
+        # The freeze reads the confirmed ones of one newsletter in order of id.
+        Index("ix_subscriptions_confirmed", "newsletter_id", "id", postgresql_where=text("state = 'confirmed'")),
+    )
+
+
+class SignupRequest(Base):
+    """What somebody typed into the form; a worker decides later which mail leaves, so the page can't tell who is known."""
+
+    __tablename__ = "signup_requests"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id"))
+    address: Mapped[str]
+    language: Mapped[str]
+    source: Mapped[str | None]
+    form_version: Mapped[str]
+    network: Mapped[str | None]
+    created_at: Mapped[datetime]
+    handled_at: Mapped[datetime | None]
+    subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"), index=True)
+
+    __table_args__ = (Index("ix_signup_requests_waiting", "created_at", postgresql_where=text("handled_at IS NULL")),)
+
+
+class Consent(Base):
+    """One line of the append-only consent log: one entry for each change of a subscription."""
+
+    __tablename__ = "consents"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    subscription_id: Mapped[int] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"), index=True)
+    event: Mapped[ConsentEvent]
+    at: Mapped[datetime]
+    source: Mapped[str | None]
+    form_version: Mapped[str | None]
+    # The network that asked, truncated to /24 or /48: proof without an address.
+    network: Mapped[str | None]
+    detail: Mapped[str | None]
+
+
+class Suppression(Base):
+    """An address that must not be mailed, kept as a hash so that erasing a reader does not revive them."""
+
+    __tablename__ = "suppressions"
+
+    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    reason: Mapped[str]
+    strikes: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

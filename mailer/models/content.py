@@ -1,0 +1,231 @@
+"""What is read: newsletters, their feeds and articles, and the issues made of them."""
+
+import enum
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, SmallInteger, UniqueConstraint
+from sqlalchemy import text as sql
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from mailer.models.base import Base
+
+
+class IssueState(enum.StrEnum):
+    """The words of the pages, the API and the command line."""
+
+    DRAFT = "draft"
+    SCHEDULED = "scheduled"
+    SENDING = "sending"
+    PAUSED = "paused"
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class SlotResult(enum.StrEnum):
+    """What became of one moment of a newsletter's schedule."""
+
+    ISSUED = "issued"
+    EMPTY = "empty"
+    MISSED = "missed"
+    FAILED = "failed"
+
+
+class Layout(enum.StrEnum):
+    """How an article stands in the mail."""
+
+    LEAD = "lead"
+    CARD = "card"
+    BRIEF = "brief"
+
+
+class MailKind(enum.StrEnum):
+    """What a rendered mail is; the template folder has the same name."""
+
+    ISSUE = "issue"
+    CONFIRM = "confirm"
+    ALREADY = "already"
+
+
+class Newsletter(Base):
+    """A publication by mail: sender, language, schedule, rules."""
+
+    __tablename__ = "newsletters"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    language: Mapped[str]
+    site_url: Mapped[str]
+    sender_name: Mapped[str]
+    sender_address: Mapped[str]
+    reply_to: Mapped[str | None]
+    publisher: Mapped[str]
+    postal_address: Mapped[str]
+    brand_color: Mapped[str] = mapped_column(server_default="#0F5C5C")
+    brand_color_dark: Mapped[str] = mapped_column(server_default="#7CC7BD")
+    introduction: Mapped[str] = mapped_column(server_default="")
+    signature: Mapped[str | None]
+    cron: Mapped[str | None]
+    timezone: Mapped[str]
+    # Slots at or before this moment are not due: changing a schedule never fires the past.
+    scheduled_since: Mapped[datetime]
+    is_paused: Mapped[bool] = mapped_column(server_default=sql("false"))
+    min_articles: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    max_articles: Mapped[int] = mapped_column(SmallInteger, server_default="12")
+    max_age_days: Mapped[int] = mapped_column(SmallInteger, server_default="30")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="slug_form"),
+        CheckConstraint("min_articles BETWEEN 1 AND max_articles", name="article_bounds"),
+        CheckConstraint("brand_color ~ '^#[0-9A-Fa-f]{6}$' AND brand_color_dark ~ '^#[0-9A-Fa-f]{6}$'", name="colors"),
+    )
+
+
+class Feed(Base):
+    """An address that articles are read from, and how the last reading went."""
+
+    __tablename__ = "feeds"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    url: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str | None]
+    etag: Mapped[str | None]
+    last_modified: Mapped[str | None]
+    last_read_at: Mapped[datetime | None]
+    last_success_at: Mapped[datetime | None]
+    next_read_at: Mapped[datetime] = mapped_column(index=True)
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    error: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class NewsletterFeed(Base):
+    """A feed that a newsletter draws from."""
+
+    __tablename__ = "newsletter_feeds"
+
+    newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id", ondelete="CASCADE"), primary_key=True)
+    feed_id: Mapped[int] = mapped_column(ForeignKey("feeds.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class Article(Base):
+    """One story, as its feed last told it."""
+
+    __tablename__ = "articles"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    feed_id: Mapped[int] = mapped_column(ForeignKey("feeds.id", ondelete="CASCADE"))
+    guid: Mapped[str]
+    url: Mapped[str]
+    # The address without tracking parameters, fragment or www: two feeds' copies of a story meet here.
+    canonical_url: Mapped[str]
+    title: Mapped[str]
+    excerpt: Mapped[str] = mapped_column(server_default="")
+    html: Mapped[str] = mapped_column(server_default="")
+    author: Mapped[str | None]
+    topics: Mapped[list[str]]
+    language: Mapped[str | None]
+    image_url: Mapped[str | None]
+    image_alt: Mapped[str | None]
+    image_credit: Mapped[str | None]
+    minutes: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    published_at: Mapped[datetime | None]
+    first_seen_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("feed_id", "guid"),
+        Index("ix_articles_feed_id_first_seen_at", "feed_id", "first_seen_at"),
+        Index("ix_articles_canonical_url", "canonical_url"),
+    )
+
+
+class Issue(Base):
+    """One edition of a newsletter. Content and recipients are frozen together when it starts to be sent."""
+
+    __tablename__ = "issues"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id"))
+    number: Mapped[int | None] = mapped_column(Integer)
+    state: Mapped[IssueState]
+    state_reason: Mapped[str | None]
+    subject: Mapped[str]
+    preview_text: Mapped[str]
+    introduction: Mapped[str] = mapped_column(server_default="")
+    web_html: Mapped[str | None]
+    # Articles first seen in [window_start, window_end) were candidates; the next issue's window starts where this ends.
+    window_start: Mapped[datetime | None]
+    window_end: Mapped[datetime | None]
+    scheduled_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    recipients: Mapped[int] = mapped_column(Integer, server_default="0")
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    newsletter: Mapped[Newsletter] = relationship(lazy="raise")
+
+    __table_args__ = (
+        UniqueConstraint("newsletter_id", "number"),
+        CheckConstraint("state <> 'scheduled' OR scheduled_at IS NOT NULL", name="scheduled_has_time"),
+        CheckConstraint("state NOT IN ('sending', 'sent') OR started_at IS NOT NULL", name="sending_has_time"),
+        Index("ix_issues_newsletter_id_id", "newsletter_id", "id"),
+        Index("ix_issues_active", "state", postgresql_where=sql("state IN ('scheduled', 'sending')")),
+    )
+
+
+class IssueArticle(Base):
+    """An article's place in an issue."""
+
+    __tablename__ = "issue_articles"
+
+    issue_id: Mapped[int] = mapped_column(ForeignKey("issues.id", ondelete="CASCADE"), primary_key=True)
+    article_id: Mapped[int] = mapped_column(ForeignKey("articles.id"), primary_key=True, index=True)
+    position: Mapped[int] = mapped_column(SmallInteger)
+    layout: Mapped[Layout]
+
+    article: Mapped[Article] = relationship(lazy="raise")
+
+
+class Slot(Base):
+    """One decided moment of a newsletter's schedule. The key makes two beats, or two tasks, harmless."""
+
+    __tablename__ = "slots"
+
+    newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id", ondelete="CASCADE"), primary_key=True)
+    slot_at: Mapped[datetime] = mapped_column(primary_key=True)
+    result: Mapped[SlotResult]
+    note: Mapped[str]
+    issue_id: Mapped[int | None] = mapped_column(ForeignKey("issues.id", ondelete="SET NULL"))
+    decided_at: Mapped[datetime]
+
+
+class Variant(Base):
+    """A mail as one group of readers gets it: rendered and inlined once, with placeholders where readers differ."""
+
+    __tablename__ = "variants"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id"))
+    issue_id: Mapped[int | None] = mapped_column(ForeignKey("issues.id", ondelete="CASCADE"))
+    kind: Mapped[MailKind]
+    language: Mapped[str]
+    # What the rendering was made from; confirmation mails with the same digest share one variant.
+    digest: Mapped[bytes]
+    nonce: Mapped[str]
+    headers: Mapped[dict[str, str]]
+    subject: Mapped[str]
+    html: Mapped[str]
+    text: Mapped[str]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("issue_id", "language"),
+        Index("uq_variants_digest", "digest", unique=True, postgresql_where=sql("issue_id IS NULL")),
+        CheckConstraint("(kind = 'issue') = (issue_id IS NOT NULL)", name="issue_kind"),
+    )

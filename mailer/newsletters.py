@@ -1,0 +1,186 @@
+"""Newsletters and the feeds they draw from: find, create, change."""
+
+import re
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from mailer import addresses, i18n, schedules
+from mailer.models.audience import Subscription, SubscriptionState
+from mailer.models.content import Feed, Newsletter, NewsletterFeed
+
+SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+# First words of our own addresses, which a newsletter's slug would hide.
+RESERVED_SLUGS: Final = frozenset(
+    {
+        "admin",
+        "api",
+        "archive",
+        "check-inbox",
+        "confirm",
+        "healthz",
+        "i",
+        "inbox",
+        "p",
+        "preferences",
+        "readyz",
+        "robots",
+        "s",
+        "static",
+        "u",
+    }
+)
+EDITABLE: Final = frozenset(
+    {
+        "name",
+        "description",
+        "language",
+        "site_url",
+        "sender_name",
+        "sender_address",
+        "reply_to",
+        "publisher",
+        "postal_address",
+        "brand_color",
+        "brand_color_dark",
+        "introduction",
+        "signature",
+        "is_paused",
+        "min_articles",
+        "max_articles",
+        "max_age_days",
+    }
+)
+
+
+class NewsletterNotFound(LookupError):
+    """No newsletter has that slug."""
+
+
+class NewsletterInvalid(ValueError):
+    """A value given for a newsletter can't be used; the message says which and why."""
+
+
+class FeedNotFound(LookupError):
+    """No feed has that number, or the newsletter doesn't draw from it."""
+
+
+def get(session: Session, slug: str) -> Newsletter:
+    """Find a newsletter. Raises NewsletterNotFound."""
+    found = session.execute(select(Newsletter).where(Newsletter.slug == slug)).scalar_one_or_none()
+    if found is None:
+        raise NewsletterNotFound(f"There is no newsletter “{slug}”.")
+    return found
+
+
+def all_newsletters(session: Session) -> list[Newsletter]:
+    """List them in order of name."""
+    return list(session.execute(select(Newsletter).order_by(Newsletter.name)).scalars())
+
+
+def create(session: Session, slug: str, *, values: dict[str, object], now: datetime) -> Newsletter:
+    """Create a newsletter. `values` holds its fields by name, with `cron` and `timezone` if it has a schedule.
+
+    Raises NewsletterInvalid or ScheduleInvalid.
+    """
+    if not SLUG.match(slug) or slug in RESERVED_SLUGS:
+        raise NewsletterInvalid(
+            f"The short name “{slug}” must be lower-case letters, digits and dashes, and not one of ours."
+        )
+    if session.execute(select(Newsletter.id).where(Newsletter.slug == slug)).scalar_one_or_none() is not None:
+        raise NewsletterInvalid(f"There is already a newsletter “{slug}”.")
+    cron, timezone = values.pop("cron", None), str(values.pop("timezone", "UTC"))
+    found = Newsletter(
+        slug=slug, timezone=timezone, scheduled_since=now, created_at=now, updated_at=now, **_checked(values)
+    )
+    session.add(found)
+    session.flush()
+    schedule(session, found, cron=str(cron) if cron else None, timezone=timezone, now=now, since=now)
+    return found
+
+
+def edit(session: Session, newsletter: Newsletter, *, values: dict[str, object], now: datetime) -> None:
+    """Change fields by name. Raises NewsletterInvalid."""
+    for name, value in _checked(values).items():
+        setattr(newsletter, name, value)
+    newsletter.updated_at = now
+    session.flush()
+
+
+def schedule(
+    session: Session, newsletter: Newsletter, *, cron: str | None, timezone: str, now: datetime, since: datetime
+) -> None:
+    """Set when issues are made; None for by hand only. Slots up to `since` (normally now) are not due. Raises ScheduleInvalid."""
+    if cron is not None:
+        schedules.check(cron, timezone)
+    schedules.zone(timezone)
+    newsletter.cron, newsletter.timezone, newsletter.scheduled_since, newsletter.updated_at = cron, timezone, since, now
+    session.flush()
+
+
+def add_feed(session: Session, newsletter: Newsletter, url: str, *, now: datetime) -> Feed:
+    """Let a newsletter draw from a feed, which is read at the next tick. Adding it twice changes nothing."""
+    if not re.match(r"https?://[^\s/]+", url) or len(url) > 2000:
+        raise NewsletterInvalid(f"“{url[:80]}” is not the address of a feed; it must start with http:// or https://.")
+    session.execute(insert(Feed).values(url=url, next_read_at=now, created_at=now).on_conflict_do_nothing())
+    feed = session.execute(select(Feed).where(Feed.url == url)).scalar_one()
+    session.execute(
+        insert(NewsletterFeed).values(newsletter_id=newsletter.id, feed_id=feed.id).on_conflict_do_nothing()
+    )
+    return feed
+
+
+def remove_feed(session: Session, newsletter: Newsletter, feed_id: int) -> None:
+    """Stop drawing from a feed; its articles stay. Raises FeedNotFound."""
+    chosen = (NewsletterFeed.newsletter_id == newsletter.id, NewsletterFeed.feed_id == feed_id)
+    if session.execute(delete(NewsletterFeed).where(*chosen)).rowcount == 0:  # type: ignore[attr-defined]
+        raise FeedNotFound(f"The newsletter “{newsletter.slug}” has no feed {feed_id}.")
+
+
+def feeds(session: Session, newsletter: Newsletter) -> list[Feed]:
+    """List the feeds of a newsletter."""
+    chosen = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletter.id)
+    return list(session.execute(select(Feed).where(Feed.id.in_(chosen)).order_by(Feed.id)).scalars())
+
+
+def read_soon(session: Session, feed_ids: list[int], *, now: datetime) -> None:
+    """Have feeds read at the next tick."""
+    session.execute(update(Feed).where(Feed.id.in_(feed_ids)).values(next_read_at=now))
+
+
+def count_readers(session: Session, newsletter_id: int) -> int:
+    """Count the confirmed subscriptions."""
+    chosen = (Subscription.newsletter_id == newsletter_id, Subscription.state == SubscriptionState.CONFIRMED)
+    return session.execute(select(func.count()).select_from(Subscription).where(*chosen)).scalar_one()
+
+
+def next_slot(newsletter: Newsletter, *, now: datetime) -> datetime | None:
+    """Tell when the next issue is due; None if the newsletter is paused or made by hand."""
+    if newsletter.cron is None or newsletter.is_paused:
+        return None
+    return schedules.next_slots(newsletter.cron, newsletter.timezone, after=now, count=1)[0]
+
+
+def _checked(values: dict[str, object]) -> dict[str, object]:
+    unknown = set(values) - EDITABLE
+    if unknown:
+        raise NewsletterInvalid(f"A newsletter has no field “{sorted(unknown)[0]}”.")
+    checked = dict(values)
+    for name in ("sender_address", "reply_to"):
+        if checked.get(name):
+            try:
+                checked[name] = addresses.normalise(str(checked[name]))
+            except addresses.AddressInvalid as error:
+                raise NewsletterInvalid(f"{name}: {error}") from error
+    if "language" in checked and checked["language"] not in i18n.LANGUAGES:
+        raise NewsletterInvalid(f"The language “{checked['language']}” is not one of {', '.join(i18n.LANGUAGES)}.")
+    for name in ("brand_color", "brand_color_dark"):
+        if name in checked and not re.match(r"#[0-9A-Fa-f]{6}\Z", str(checked[name])):
+            raise NewsletterInvalid(f"{name} must be a colour such as #0F5C5C.")
+    for name in ("name", "sender_name", "publisher", "postal_address"):
+        if name in checked and (not str(checked[name]).strip() or len(str(checked[name])) > 300):
+            raise NewsletterInvalid(f"{name} must be 1 to 300 characters.")
+    return checked

@@ -1,0 +1,121 @@
+"""The tick: what is due now, and making the issues of due slots. Two ticks at once are harmless.
+
+Nothing here is remembered outside the database, so a tick that was lost is made good by the next.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from mailer import clock, deliveries, inlining, issues, polling, queue, rendering, settings, subscriptions
+from mailer.db import transaction
+
+# A feed that was read this recently is fresh enough for an issue.
+FRESH: Final = timedelta(seconds=30)
+FEEDS_A_TICK: Final = 50
+SIGNUPS_A_TICK: Final = 200
+DOORBELLS: Final = 16
+# A sign-up rings by itself; the tick only finds those whose bell was lost.
+SIGNUP_PATIENCE: Final = timedelta(seconds=15)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What one tick found to do."""
+
+    slots: list[issues.Due]
+    issues: list[int]
+    feeds: list[int]
+    signups: list[int]
+    batches: int
+
+
+def tick() -> Found:
+    """Ring for everything that is due. Talks to the database, then to Redis."""
+    now = clock.now()
+    with transaction() as session:
+        found = Found(
+            slots=issues.due_slots(session, now=now),
+            issues=issues.due_issues(session, now=now),
+            feeds=polling.due_feeds(session, now=now, limit=FEEDS_A_TICK),
+            signups=subscriptions.waiting_requests(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
+            batches=deliveries.count_due(session, now=now, limit=DOORBELLS),
+        )
+    with transaction() as session:
+        for issue_id in issues.unfinished(session):
+            issues.finish(session, issue_id, now=now)
+    expires = max(2 * settings.load().tick_seconds, 10)
+    for due in found.slots:
+        queue.enqueue(queue.MAKE_ISSUE, due.newsletter_id, expires_seconds=expires)
+    for issue_id in found.issues:
+        queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
+    for feed_id in found.feeds:
+        queue.enqueue(queue.READ_FEED, feed_id)
+    for request_id in found.signups:
+        queue.enqueue(queue.HANDLE_SIGNUP, request_id)
+    for _ in range(found.batches):
+        queue.enqueue(queue.SEND, expires_seconds=expires)
+    return found
+
+
+def make_issue(newsletter_id: int) -> int | None:
+    """Make and start the issue of a newsletter's due slot, from feeds read a moment ago. Returns its id, or None.
+
+    What can't be made is recorded on the slot with the reason; the slot then counts as decided.
+    """
+    with transaction() as session:
+        due = next(
+            (one for one in issues.due_slots(session, now=clock.now()) if one.newsletter_id == newsletter_id), None
+        )
+    if due is None:
+        return None
+    polling.read_for(newsletter_id, older_than=FRESH)
+    now, chosen = clock.now(), settings.load()
+    try:
+        with transaction() as session:
+            grace = timedelta(hours=chosen.schedule_grace_hours)
+            issue = issues.decide_slot(session, due, grace=grace, now=now)
+            if issue is None:
+                return None
+            issues.start(session, issue, batch_size=chosen.batch_size, now=now)
+            issue_id = issue.id
+    except (issues.IssueEmpty, rendering.TemplateInvalid, inlining.InliningFailed) as error:
+        log.warning("issue not made", newsletter=newsletter_id, error=str(error))
+        with transaction() as session:
+            issues.fail_slot(session, due, str(error), now=now)
+        return None
+    ring_senders(now)
+    return issue_id
+
+
+def start_issue(issue_id: int) -> bool:
+    """Start a scheduled or drafted issue. Returns False if it can't be; then its page says why."""
+    now = clock.now()
+    try:
+        with transaction() as session:
+            issue = issues.get(session, issue_id)
+            issues.start(session, issue, batch_size=settings.load().batch_size, now=now)
+    except issues.IssueStateForbids:
+        return False
+    except (issues.IssueEmpty, rendering.TemplateInvalid, inlining.InliningFailed) as error:
+        log.warning("issue not started", issue=issue_id, error=str(error))
+        with transaction() as session:
+            issues.fail(session, issue_id, str(error), now=now)
+        return False
+    ring_senders(now)
+    return True
+
+
+def ring_senders(now: datetime) -> None:
+    """Ring for the workers that send. If Redis is away, the tick does it later."""
+    with transaction() as session:
+        batches = deliveries.count_due(session, now=now, limit=DOORBELLS)
+    try:
+        for _ in range(batches):
+            queue.enqueue(queue.SEND)
+    except queue.QueueUnavailable as error:
+        log.warning("queue unavailable", error=str(error))

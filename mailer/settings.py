@@ -1,0 +1,214 @@
+"""Every setting, read once from the environment or mailer.toml and checked before anything starts."""
+
+import functools
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import TomlConfigSettingsSource
+
+SMTP_SCHEMES = ("smtp", "smtps", "smtp+starttls")
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsInvalid(Exception):
+    """A setting is missing or wrong; the message is one sentence that names it."""
+
+
+class Settings(BaseSettings):
+    """The operator's choices. Each field's environment variable is its alias; mailer.toml uses the field's name."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
+
+    database_url: str = Field(
+        alias="DATABASE_URL", description="PostgreSQL address, postgresql://user:password@host/name."
+    )
+    redis_url: str = Field(
+        alias="REDIS_URL", description="Redis or Valkey address, redis://host:6379/0 or unix:///path."
+    )
+    secret_key: str = Field(
+        alias="MAILER_SECRET_KEY",
+        min_length=32,
+        repr=False,
+        description="At least 32 random characters; signs every link. Changing it breaks the links in mails already sent.",
+    )
+    public_url: str = Field(
+        alias="MAILER_PUBLIC_URL",
+        description="Where readers reach this service, https://lettre.example, without a path.",
+    )
+    smtp_url: str = Field(
+        alias="MAILER_SMTP_URL",
+        repr=False,
+        description="Where mail is handed over: smtp://, smtp+starttls:// or smtps://, user:password@host:port.",
+    )
+    smtp_connections: int = Field(
+        10, ge=1, le=1000, alias="MAILER_SMTP_CONNECTIONS", description="SMTP connections per worker process."
+    )
+    smtp_timeout_seconds: float = Field(
+        300, gt=0, le=3600, alias="MAILER_SMTP_TIMEOUT_SECONDS", description="Longest wait for one SMTP reply."
+    )
+    helo_name: str | None = Field(
+        None, alias="MAILER_HELO_NAME", description="Name said in EHLO; default is the host of MAILER_PUBLIC_URL."
+    )
+    journal_dir: Path = Field(
+        Path(".mailer/journal"),
+        alias="MAILER_JOURNAL_DIR",
+        description="Local disk folder of the sending journal; one per machine, kept over restarts.",
+    )
+    templates_dir: Path | None = Field(
+        None, alias="MAILER_TEMPLATES_DIR", description="Folder whose mail templates replace the shipped ones."
+    )
+    batch_size: int = Field(
+        500, ge=1, le=10_000, alias="MAILER_BATCH_SIZE", description="Deliveries that a worker claims at once."
+    )
+    lease_seconds: float = Field(
+        60,
+        ge=2,
+        le=3600,
+        alias="MAILER_LEASE_SECONDS",
+        description="How long a claimed batch stays with a silent worker.",
+    )
+    tick_seconds: float = Field(
+        5, ge=0.2, le=60, alias="MAILER_TICK_SECONDS", description="How often beat looks for due work."
+    )
+    schedule_grace_hours: float = Field(
+        6,
+        gt=0,
+        le=168,
+        alias="MAILER_SCHEDULE_GRACE_HOURS",
+        description="A slot found later than this is recorded as missed, not sent.",
+    )
+    retry_hours: float = Field(
+        72, gt=0, le=168, alias="MAILER_RETRY_HOURS", description="How long a deferred delivery is tried again."
+    )
+    feed_minutes: float = Field(
+        15, ge=0.05, le=1440, alias="MAILER_FEED_MINUTES", description="How often a feed is read."
+    )
+    feed_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        alias="MAILER_FEED_PRIVATE_NETWORKS",
+        description="Private networks that feeds may be read from, 10.1.0.0/16,127.0.0.0/8; default none.",
+    )
+    sandbox: bool = Field(
+        False,
+        alias="MAILER_SANDBOX",
+        description="True when mail is caught by the local inbox: pages say that nothing leaves.",
+    )
+    inbox_url: str | None = Field(
+        None, alias="MAILER_INBOX_URL", description="Address of the local inbox's page, shown while in the sandbox."
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        alias="MAILER_TRUSTED_PROXIES",
+        description="Reverse proxies whose X-Forwarded-For is believed, 10.0.0.0/8; default none.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over mailer.toml."""
+        toml = TomlConfigSettingsSource(settings_cls, config_file())
+        return init_settings, env_settings, toml
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql_only(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+            raise ValueError("must start with postgresql://")
+        return f"postgresql+psycopg://{rest}"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_only(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _https_unless_loopback(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+            raise ValueError("must be an address such as https://lettre.example, without a path")
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+            raise ValueError("must be https:// (one-click unsubscribe, RFC 8058, allows nothing else)")
+        return value.rstrip("/")
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp_only(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in SMTP_SCHEMES or not parts.hostname:
+            raise ValueError("must be smtp://, smtp+starttls:// or smtps:// with a host")
+        if parts.scheme == "smtp" and parts.username and parts.hostname not in LOOPBACK_HOSTS:
+            raise ValueError("would send the password in clear; use smtp+starttls:// or smtps://")
+        return value
+
+    @field_validator("feed_private_networks", "trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _renewable_lease(self) -> "Settings":
+        if self.lease_seconds < 2 * self.tick_seconds and self.lease_seconds < 10:
+            raise ValueError("MAILER_LEASE_SECONDS must be at least twice MAILER_TICK_SECONDS")
+        return self
+
+    @property
+    def public_host(self) -> str:
+        """Name of the host in public_url."""
+        return urlsplit(self.public_url).hostname or ""
+
+    @property
+    def broker_url(self) -> str:
+        """The Redis address in the form that Celery's transport understands."""
+        if self.redis_url.startswith("unix://"):
+            path, _, query = self.redis_url.removeprefix("unix://").partition("?")
+            database = dict(part.split("=", 1) for part in query.split("&") if "=" in part).get("db", "0")
+            return f"redis+socket://{path}?virtual_host={database}"
+        return self.redis_url
+
+
+def config_file() -> Path:
+    """Name the settings file: MAILER_CONFIG, else mailer.toml in the working directory; it need not exist."""
+    return Path(os.environ.get("MAILER_CONFIG", "mailer.toml"))
+
+
+@functools.cache
+def load() -> Settings:
+    """Read and check every setting once a process; raise SettingsInvalid with one sentence naming the first wrong one."""
+    try:
+        return Settings()  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise SettingsInvalid(_sentence(error)) from None
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(f"{config_file()} cannot be read: {error}") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    alias = next((str(f.alias) for name, f in Settings.model_fields.items() if field in (name, f.alias)), field)
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        reason = f"is not set ({next(f.description for f in Settings.model_fields.values() if f.alias == alias)})"
+    elif not alias:
+        return f"{reason}."
+    sentence = f"{alias} {reason[0].lower()}{reason[1:]}" if alias else reason
+    return sentence if sentence.endswith((".", ")")) else f"{sentence}."

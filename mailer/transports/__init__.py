@@ -1,0 +1,1 @@
+"""Outside out: a message becomes accepted, deferred, refused or uncertain. Knows no database."""

@@ -1,0 +1,174 @@
+"""An issue's life: slots, drafts, states, and who wins when two act at once."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from mailer import issues, newsletters
+from mailer.models.content import Issue, IssueState, Layout, Slot, SlotResult, Variant
+from mailer.models.deliveries import Batch, Delivery
+from tests.factories import NOW, a_newsletter, an_article, readers
+
+GRACE = timedelta(hours=6)
+FRIDAY = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)  # 07:00 in Paris
+
+
+def a_draft(session: Session, *, reader_count: int = 2) -> Issue:
+    newsletter = a_newsletter(session)
+    an_article(session, newsletter, "eau", seen=NOW - timedelta(hours=1), image_url="https://courrier.example/eau.jpg")
+    an_article(session, newsletter, "rail", seen=NOW - timedelta(hours=2))
+    readers(session, newsletter, reader_count)
+    return issues.draft(session, newsletter, now=NOW)
+
+
+def a_due_newsletter(session: Session, *, articles: int = 1):
+    newsletter = a_newsletter(session, cron="0 7 * * FRI", timezone="Europe/Paris")
+    newsletters.schedule(
+        session, newsletter, cron="0 7 * * FRI", timezone="Europe/Paris", now=NOW, since=FRIDAY - timedelta(days=1)
+    )
+    for number in range(articles):
+        an_article(session, newsletter, f"a{number}", seen=FRIDAY - timedelta(hours=1))
+    readers(session, newsletter, 1)
+    return newsletter
+
+
+def slots(session: Session) -> list[tuple[SlotResult, str]]:
+    session.expire_all()
+    return [(slot.result, slot.note) for slot in session.execute(select(Slot).order_by(Slot.slot_at)).scalars()]
+
+
+def test_a_slot_is_due_from_its_moment_on(session: Session) -> None:
+    a_due_newsletter(session)
+    assert issues.due_slots(session, now=FRIDAY - timedelta(seconds=1)) == []
+    assert [due.slot_at for due in issues.due_slots(session, now=FRIDAY)] == [FRIDAY]
+
+
+def test_a_slot_is_decided_once(session: Session) -> None:
+    a_due_newsletter(session)
+    (due,) = issues.due_slots(session, now=FRIDAY)
+    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is not None
+    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert issues.due_slots(session, now=FRIDAY + timedelta(hours=1)) == []
+
+
+def test_an_empty_window_is_skipped_and_says_so(session: Session) -> None:
+    a_due_newsletter(session, articles=0)
+    (due,) = issues.due_slots(session, now=FRIDAY)
+    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert slots(session) == [(SlotResult.EMPTY, "no new article")]
+
+
+def test_too_few_articles_wait_for_the_next_issue(session: Session) -> None:
+    newsletter = a_due_newsletter(session, articles=2)
+    newsletters.edit(session, newsletter, values={"min_articles": 3}, now=NOW)
+    (due,) = issues.due_slots(session, now=FRIDAY)
+    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert slots(session) == [(SlotResult.EMPTY, "2 new articles of at least 3; they wait for the next issue")]
+    an_article(session, newsletter, "third", seen=FRIDAY + timedelta(days=1))
+    (due,) = issues.due_slots(session, now=FRIDAY + timedelta(days=7))
+    issue = issues.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(days=7))
+    assert issue is not None
+    assert len(issues.placed(session, issue.id)) == 3
+
+
+def test_missed_slots_are_caught_up_once(session: Session) -> None:
+    newsletter = a_due_newsletter(session)
+    newsletters.schedule(
+        session, newsletter, cron="0 7 * * *", timezone="Europe/Paris", now=NOW, since=FRIDAY - timedelta(days=3)
+    )
+    (due,) = issues.due_slots(session, now=FRIDAY + timedelta(hours=5))
+    assert due.slot_at == FRIDAY
+    assert len(due.missed) == 2
+    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(hours=5)) is not None
+    assert [result for result, _ in slots(session)] == [SlotResult.MISSED, SlotResult.MISSED, SlotResult.ISSUED]
+    assert "caught up" in slots(session)[0][1]
+
+
+def test_a_slot_beyond_the_grace_is_missed_not_sent(session: Session) -> None:
+    a_due_newsletter(session)
+    late = FRIDAY + GRACE + timedelta(minutes=1)
+    (due,) = issues.due_slots(session, now=late)
+    assert issues.decide_slot(session, due, grace=GRACE, now=late) is None
+    assert slots(session) == [(SlotResult.MISSED, "found 6.0 h late; the grace is 6.0 h")]
+
+
+def test_changing_a_schedule_fires_nothing_of_the_past(session: Session) -> None:
+    newsletter = a_newsletter(session)
+    newsletters.schedule(session, newsletter, cron="0 7 * * *", timezone="Europe/Paris", now=FRIDAY, since=FRIDAY)
+    assert issues.due_slots(session, now=FRIDAY + timedelta(hours=1)) == []
+
+
+def test_a_paused_newsletter_is_never_due(session: Session) -> None:
+    newsletter = a_due_newsletter(session)
+    newsletters.edit(session, newsletter, values={"is_paused": True}, now=NOW)
+    assert issues.due_slots(session, now=FRIDAY) == []
+
+
+def test_a_draft_takes_its_words_from_the_articles(session: Session) -> None:
+    issue = a_draft(session)
+    assert issue.subject == "Le titre de eau"
+    assert "Le titre de rail" in issue.preview_text
+    assert [layout for _, layout in issues.placed(session, issue.id)] == [Layout.LEAD, Layout.CARD]
+
+
+def test_starting_freezes_content_and_recipients_together(session: Session) -> None:
+    issue = a_draft(session, reader_count=5)
+    issues.start(session, issue, batch_size=2, now=NOW)
+    assert (issue.state, issue.number, issue.recipients) == (IssueState.SENDING, 1, 5)
+    assert len(session.execute(select(Delivery)).scalars().all()) == 5
+    assert sorted(session.execute(select(Batch.size)).scalars()) == [1, 2, 2]
+    assert issue.web_html is not None
+
+
+def test_an_issue_has_one_variant_for_each_language_that_has_readers(session: Session) -> None:
+    issue = a_draft(session)
+    readers(session, issue.newsletter, 3, language="en")
+    issues.start(session, issue, batch_size=10, now=NOW)
+    rows = session.execute(select(Variant.language).join(Delivery, Delivery.variant_id == Variant.id)).scalars()
+    # r0 and r1 were French already.
+    assert sorted(rows) == ["en", "fr", "fr"]
+    assert issue.recipients == 3
+
+
+def test_starting_twice_is_refused(session: Session) -> None:
+    issue = a_draft(session)
+    issues.start(session, issue, batch_size=10, now=NOW)
+    with pytest.raises(issues.IssueStateForbids):
+        issues.start(session, issue, batch_size=10, now=NOW)
+
+
+def test_an_issue_without_readers_is_not_started(session: Session) -> None:
+    with pytest.raises(issues.IssueEmpty, match="no confirmed readers"), session.begin_nested():
+        issues.start(session, a_draft(session, reader_count=0), batch_size=10, now=NOW)
+
+
+def test_every_act_is_allowed_in_exactly_its_states(session: Session) -> None:
+    later = NOW + timedelta(hours=1)
+    acts = {
+        "schedule": (lambda issue: issues.schedule(session, issue, at=later, now=NOW), {"draft", "scheduled"}),
+        "unschedule": (lambda issue: issues.unschedule(session, issue, now=NOW), {"scheduled"}),
+        "pause": (lambda issue: issues.pause(session, issue, "x", now=NOW), {"sending"}),
+        "resume": (lambda issue: issues.resume(session, issue, now=NOW), {"paused"}),
+        "cancel": (lambda issue: issues.cancel(session, issue, now=NOW), {"draft", "scheduled", "sending", "paused"}),
+    }
+    issue = a_draft(session)
+    issue.started_at = issue.scheduled_at = NOW
+    for (name, (act, allowed)), state in product(acts.items(), IssueState):
+        with session.begin_nested() as nested:
+            issue.state = state
+            session.flush()
+            try:
+                act(issue)
+                was_allowed = True
+            except issues.IssueStateForbids:
+                was_allowed = False
+            nested.rollback()
+        assert was_allowed == (state.value in allowed), (name, state)
+
+
+def test_a_past_moment_cannot_be_scheduled(session: Session) -> None:
+    with pytest.raises(issues.IssueStateForbids, match="passed"):
+        issues.schedule(session, a_draft(session), at=NOW, now=NOW)

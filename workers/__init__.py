@@ -1,0 +1,1 @@
+"""The Celery workers. Nothing imports this package; it calls the domain by its entry points."""

@@ -1,0 +1,47 @@
+"""Celery's entry point: `celery -A workers.app worker`, `celery -A workers.app beat`. The schedule is on this page."""
+
+from typing import Any
+
+from celery import Celery, signals
+
+from mailer import db, logs, queue, sending, settings
+
+try:
+    _SETTINGS = settings.load()
+except settings.SettingsInvalid as error:
+    raise SystemExit(f"mailer: {error}") from None
+
+app = Celery("mailer", broker=_SETTINGS.broker_url, include=["workers.tasks"])
+app.conf.update(queue.CONFIGURATION)
+app.conf.update(
+    # All of them, unless a worker is told otherwise with -Q.
+    task_queues=queue.declared_queues(),
+    beat_schedule={
+        # Newsletters' own schedules live in the database; beat only ticks.
+        "tick": {
+            "task": queue.TICK,
+            "schedule": _SETTINGS.tick_seconds,
+            "options": {"queue": queue.QUEUES[queue.TICK], "expires": max(2 * _SETTINGS.tick_seconds, 10)},
+        },
+        "clean-up": {
+            "task": queue.CLEAN_UP,
+            "schedule": 3600.0,
+            "options": {"queue": queue.QUEUES[queue.CLEAN_UP], "expires": 3600},
+        },
+    },
+)
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    logs.set_up()
+
+
+@signals.worker_process_init.connect
+def _begin_process(**_: Any) -> None:
+    db.forget_connections()
+
+
+@signals.worker_process_shutdown.connect
+def _end_process(**_: Any) -> None:
+    sending.shut_down()

@@ -1,0 +1,55 @@
+"""Every task: read ids, one call. Running one twice does no harm, losing one loses nothing (see mailer/queue.py)."""
+
+from typing import Final
+
+from mailer import clock, polling, queue, scheduling, sending, subscriptions, upkeep
+from mailer.db import transaction
+from workers.app import app
+
+# Short, so that confirmations, other queues and a stop of the worker wait for seconds only.
+SEND_SECONDS: Final = 10
+
+
+@app.task(name=queue.TICK)
+def tick() -> None:
+    """Find what is due and ring for it."""
+    scheduling.tick()
+
+
+@app.task(name=queue.READ_FEED)
+def read_feed(feed_id: int) -> None:
+    """Read one feed."""
+    polling.read_feed(feed_id)
+
+
+@app.task(name=queue.HANDLE_SIGNUP)
+def handle_signup(request_id: int) -> None:
+    """Answer what somebody typed into the form, by mail."""
+    with transaction() as session:
+        subscriptions.handle_request(session, request_id, now=clock.now())
+    sending.send_due(budget_seconds=SEND_SECONDS)
+
+
+@app.task(name=queue.MAKE_ISSUE)
+def make_issue(newsletter_id: int) -> None:
+    """Make the issue of a newsletter's due slot and start it."""
+    scheduling.make_issue(newsletter_id)
+
+
+@app.task(name=queue.START_ISSUE)
+def start_issue(issue_id: int) -> None:
+    """Start an issue that was scheduled or that an editor sends."""
+    scheduling.start_issue(issue_id)
+
+
+@app.task(name=queue.SEND)
+def send() -> None:
+    """Send what is due, confirmations first."""
+    sending.send_due(budget_seconds=SEND_SECONDS)
+
+
+@app.task(name=queue.CLEAN_UP)
+def clean_up() -> None:
+    """Erase what has served its time."""
+    with transaction() as session:
+        upkeep.clean_up(session, now=clock.now())
