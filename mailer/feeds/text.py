@@ -8,6 +8,7 @@ from typing import Final
 ELLIPSIS: Final = "…"
 _WORDS_A_MINUTE: Final = 220
 _TAIL: Final = 1000
+_LONGEST_TITLE_MARKUP: Final = 5000
 
 # Controls, noncharacters, lone surrogates, the byte order mark, and bidirectional embeddings and overrides (which would
 # reverse what follows the title in a subject line). Not: tab, line ends, LRM, RLM, joiners.
@@ -26,9 +27,10 @@ _NAMES: Final = (
     "|font|footer|h[1-6]|header|hr|i|iframe|img|ins|kbd|li|mark|nobr|ol|p|pre|q|s|samp|script|section|small|span|strike"
     "|strong|style|sub|sup|table|tbody|td|th|thead|time|tr|tt|u|ul|var|wbr"
 )
-_INVISIBLE_ELEMENT: Final = re.compile(r"<(script|style)\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+# Bounded, as all patterns with an end that may be missing: a stranger's text must not take quadratic time.
+_INVISIBLE_ELEMENT: Final = re.compile(r"<(script|style)\b[^<>]{0,200}>.{0,500}?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(rf"</?(?:{_NAMES})\b(?:\"[^\"]*+\"|'[^']*+'|[^'\"<>])*+/?>", re.IGNORECASE)
-_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
+_COMMENT: Final = re.compile(r"<!--.{0,500}?-->", re.DOTALL)
 _SPACING_TAG: Final = re.compile(r"</?(?:br|p|div|h[1-6]|li|hr|td|tr|ul|ol)\b", re.IGNORECASE)
 _REFERENCE: Final = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
@@ -43,14 +45,14 @@ _BOILERPLATE: Final = re.compile(
     r"|L[’']articolo .{1,400}? (?:proviene da|sembra essere il primo su) .{1,150}"
     r"|O post .{1,400}? apareceu primeiro em .{1,150}"
     r"|(?:Сообщение|Запись) .{1,400}? (?:появились? сначала на|впервые появилась|впервые появилось) .{1,150}"
-    r"|(?:📬 ?)?Newsletters? ?[—–:|-] ?(?:Pour|Abonne|Inscri|Recevez|Reçois|Subscribe|Sign up|To |Get|Подпи).{0,300}"
+    r"|(?:📬 ?)?Newsletters? ?[—–:|-] ?(?:(?:Pour|Abonne|Inscri|Recevez|Reçois|Subscribe|Sign up|To |Get|Подпи).{0,300})?"
     r"|(?:Pour rester informé|Inscrivez-vous à notre (?:newsletter|lettre)|Abonnez-vous à notre (?:newsletter|lettre)"
     r"|Subscribe to our newsletter|Sign up for our newsletter|Подпишитесь на наш[уи]? рассылку).{0,200}"
     r")\Z"
 )
 _CUT_BY_OTHERS: Final = re.compile(
     r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|…|\.\.\.)?\s*"
-    r"(?:(?:Lire la suite|Lire l[’']article|Continue reading|Read more|Читать далее)[^.]{0,80})?[→»\s]*\Z"
+    r"(?:(?:Lire la suite|Lire l[’']article|Continue reading|Read more|Читать далее)[^.]{0,80})?\Z"
 )
 _SHORTENED: Final = re.compile(r"(?:\[\s*(?:…|\.\.\.)\s*\]|…|\.\.\.)\s*\Z")
 
@@ -70,7 +72,7 @@ def title(markup: str) -> str:
 
     "x < y" and "List<int>" stay: titles are typed by people who do not think of markup.
     """
-    bare = _COMMENT.sub(" ", _INVISIBLE_ELEMENT.sub(" ", markup[:20_000]))
+    bare = _COMMENT.sub(" ", _INVISIBLE_ELEMENT.sub(" ", markup[:_LONGEST_TITLE_MARKUP]))
     bare = _TAG.sub(lambda tag: " " if _SPACING_TAG.match(tag[0]) else "", bare)
     return one_line(_REFERENCE.sub(lambda reference: html.unescape(reference[0]), bare))
 
@@ -81,9 +83,14 @@ def excerpt(text: str, limit: int) -> str:
     whole = _CUT_BY_OTHERS.sub("", text)
     if not whole:
         return ""
-    if _SHORTENED.search(text) or whole != text:
+    if whole != text or is_shortened(text):
         return cut(whole, limit - 1).rstrip(ELLIPSIS + " .,;:") + ELLIPSIS
     return cut(whole, limit)
+
+
+def is_shortened(text: str) -> bool:
+    """Tell whether the text ends in the "[…]" by which a publishing system says that there is more."""
+    return bool(_SHORTENED.search(text[-_TAIL:]))
 
 
 def cut(text: str, limit: int) -> str:
@@ -95,7 +102,7 @@ def cut(text: str, limit: int) -> str:
         return text
     room = limit - len(ELLIPSIS)
     end = next(
-        (at for at in range(room, room // 2, -1) if text[at].isspace() and is_boundary(text, at)),
+        (at for at in range(room, room // 2, -1) if text[at] == " " and is_boundary(text, at)),
         None,
     ) or next((at for at in range(room, 0, -1) if is_boundary(text, at)), room)
     return text[:end].rstrip(" \u00a0\u202f,;:–—-(«\"'") + ELLIPSIS

@@ -2,12 +2,18 @@
 
 import re
 from typing import Final
+from urllib.parse import urljoin
 
 import httpx
 
 _LONGEST: Final = 2000
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
-_INVISIBLE: Final = re.compile(r"[\x00-\x20\x7f]+")
+# What most addresses look like, so that nothing about them needs changing.
+_PLAIN: Final = re.compile(
+    r"https?://(?![a-z0-9.-]*xn--)[a-z0-9][a-z0-9.-]{0,252}(?::\d{1,4})?(?:[/?#][A-Za-z0-9/?#.,;:=&%~+!*_-]*)?"
+)
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_LINE_ENDS: Final = re.compile(r"[\t\r\n]+")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # Who sent the reader there, which is no part of what the address names.
 _TRACKING: Final = re.compile(
@@ -37,24 +43,21 @@ def absolute(text: str, *bases: str | None) -> str | None:
 
     A relative one is resolved against the first of `bases` that is an address itself. None when it is no web address.
     """
-    text = _INVISIBLE.sub(lambda found: "" if "\n" in found[0] or "\r" in found[0] else " ", text).strip()
-    text = text.strip()
+    text = _LINE_ENDS.sub("", text).strip()
     if not text or len(text) > _LONGEST:
         return None
     try:
-        url = httpx.URL(text)
-        if url.is_relative_url:
-            base = next((base for base in map(web_address, filter(None, bases)) if base), None)
-            if base is None:
-                return None
-            url = base.join(url)
-        fragment = url.fragment
+        if not _SCHEME.match(text):
+            text = urljoin(next((base for base in bases if base and _SCHEME.match(base)), ""), text)
+        if _PLAIN.fullmatch(text):
+            return text
+        fragment = httpx.URL(text).fragment
     except (httpx.InvalidURL, ValueError):
         return None
-    checked = web_address(str(url))
-    if checked is None:
+    url = web_address(text)
+    if url is None:
         return None
-    whole = str(checked.copy_with(userinfo=b"", fragment=fragment or None))
+    whole = str(url.copy_with(userinfo=b"", fragment=fragment or None))
     return whole if len(whole) <= _LONGEST else None
 
 

@@ -1,0 +1,195 @@
+"""The rules that are the same for every kind of feed: what a feed wrote becomes an article that can be mailed."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from mailer.feeds import dates, sanitise, text, urls
+from mailer.feeds.parsed import ParsedArticle, ParsedFeed
+
+MOST_ARTICLES: Final = 500
+_LONGEST_TITLE: Final = 300
+_LONGEST_EXCERPT: Final = 300
+_LONGEST_GUID: Final = 500
+_LONGEST_NAME: Final = 100
+_MOST_TOPICS: Final = 20
+_TITLE_FROM_TEXT: Final = 80
+# A picture this narrow is an icon, an avatar or a button.
+_NARROW: Final = 200
+# A description without a content element beside it is the article itself if it is this long.
+_FULL_TEXT: Final = 1500
+_NO_PICTURES: Final = (
+    "gravatar.com/avatar",
+    "feedburner.com/~",
+    "/wp-includes/images/smilies/",
+    "s.w.org/images/core/emoji",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture that a feed names beside an article; its address is absolute, `width` in pixels or None."""
+
+    url: str
+    alt: str = ""
+    credit: str = ""
+    width: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawArticle:
+    """An article as it stands in its feed. Title, summary, content and names are HTML, dates text; "" is missing."""
+
+    guid: str = ""
+    link: str = ""
+    bases: tuple[str | None, ...] = ()
+    title: str = ""
+    summary: str = ""
+    content: str = ""
+    authors: Sequence[str] = ()
+    topics: Sequence[str] = ()
+    language: str = ""
+    published: str = ""
+    updated: str = ""
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFeed:
+    """A feed as it stands; `url` is where it was read."""
+
+    url: str
+    title: str
+    home: str
+    language: str
+    articles: Sequence[RawArticle]
+
+
+def finish(raw: RawFeed) -> ParsedFeed:
+    """Apply every rule for identity, texts, pictures and dates. An article that says nothing at all is left out."""
+    home = urls.absolute(raw.home, raw.url) or urls.origin(raw.url)
+    language = _language(raw.language)
+    articles = [_article(article, home, language) for article in raw.articles]
+    return ParsedFeed(
+        title=text.cut(text.title(raw.title), _LONGEST_TITLE),
+        home_url=home,
+        language=language,
+        articles=_unique([article for article in articles if article is not None]),
+    )
+
+
+def newest(candidates: Sequence[tuple[datetime | None, int]]) -> list[int]:
+    """Return the numbers of the newest MOST_ARTICLES of (date, number), in the order given; the undated come last."""
+    ranked = sorted(
+        candidates, key=lambda candidate: (candidate[0] is None, -(candidate[0] or dates.EPOCH).timestamp())
+    )
+    return sorted(number for _, number in ranked[:MOST_ARTICLES])
+
+
+def _article(raw: RawArticle, home: str, feed_language: str | None) -> ParsedArticle | None:
+    guid = text.one_line(raw.guid)
+    link = urls.absolute(raw.link, *raw.bases) or urls.absolute(guid)
+    safe_summary = sanitise.clean(raw.summary, link, *raw.bases)
+    summary = sanitise.plain(safe_summary)
+    safe_content = sanitise.clean(raw.content, link, *raw.bases)
+    content = sanitise.plain(safe_content) if safe_content else summary
+    pictures = [*sanitise.images(safe_content), *sanitise.images(safe_summary)]
+    title = text.cut(text.title(raw.title), _LONGEST_TITLE) or text.cut(content or summary, _TITLE_FROM_TEXT)
+    if not (title or link):
+        return None
+    published, updated = dates.parse_date(raw.published), dates.parse_date(raw.updated)
+    picture = _picture(raw.pictures, pictures)
+    is_full_text = bool(raw.content.strip()) or len(content) >= _FULL_TEXT
+    return ParsedArticle(
+        guid=_identity(guid, link, title, published),
+        url=link or home,
+        title=title or (link or "").partition("//")[2][:_LONGEST_TITLE],
+        excerpt=_excerpt(summary, content, title),
+        html=safe_content or safe_summary,
+        author=text.cut(", ".join(_names(raw.authors)), 2 * _LONGEST_NAME),
+        topics=tuple(_names(raw.topics)[:_MOST_TOPICS]),
+        language=_language(raw.language) or feed_language,
+        image_url=picture.url if picture else None,
+        image_alt=text.cut(text.one_line(picture.alt), _LONGEST_EXCERPT) if picture else "",
+        image_credit=text.cut(text.one_line(picture.credit), 2 * _LONGEST_NAME) if picture else "",
+        published_at=published or updated,
+        updated_at=updated,
+        minutes=text.minutes_to_read(content) if is_full_text and not text.is_shortened(content) else 0,
+    )
+
+
+def _identity(guid: str, link: str | None, title: str, published: datetime | None) -> str:
+    identity = guid or (urls.canonical_url(link) if link else "")
+    if not identity:
+        return _hash(f"{title}\n{published.isoformat() if published else ''}")
+    return identity if len(identity) <= _LONGEST_GUID else _hash(identity)
+
+
+def _hash(words: str) -> str:
+    return "sha256:" + hashlib.sha256(words.encode()).hexdigest()[:40]
+
+
+def _unique(articles: Sequence[ParsedArticle]) -> tuple[ParsedArticle, ...]:
+    """Drop repetitions. A guid that stands for several addresses in one feed identifies nothing: the address does."""
+    addresses = Counter(guid for guid, _ in {(article.guid, urls.canonical_url(article.url)) for article in articles})
+    kept: dict[str, ParsedArticle] = {}
+    for article in articles:
+        guid = article.guid if addresses[article.guid] == 1 else urls.canonical_url(article.url)[:_LONGEST_GUID]
+        kept.setdefault(guid, article if guid == article.guid else replace(article, guid=guid))
+    return tuple(kept.values())
+
+
+def _excerpt(summary: str, content: str, title: str) -> str:
+    for words in (summary, content):
+        # Some systems repeat the title as the summary, or as the first line of the text.
+        repeats = words.startswith(f"{title} ") and 20 <= len(title) < len(words) - 40
+        without_title = words.removeprefix(title).lstrip() if repeats else words
+        excerpt = text.excerpt(without_title, _LONGEST_EXCERPT)
+        if excerpt and excerpt != title:
+            return excerpt
+    return ""
+
+
+def _picture(named: Sequence[Picture], inside: Sequence[sanitise.Image]) -> Picture | None:
+    """Choose the picture: those that the feed names come first, then those in the text; narrow ones only if named."""
+    pictures = [picture for picture in named if _may_show(picture.url)]
+    shown = [image for image in inside if _may_show(image.url) and (image.width is None or image.width > _NARROW)]
+    wide = [picture for picture in pictures if picture.width is None or picture.width > _NARROW]
+    wide += [Picture(url=image.url, alt=image.alt, width=image.width) for image in shown]
+    chosen = next(iter(wide or pictures), None)
+    if chosen is None or chosen.alt:
+        return chosen
+    alt = next((image.alt for image in inside if image.alt and _file(image.url) == _file(chosen.url)), "")
+    return replace(chosen, alt=alt)
+
+
+def _may_show(url: str) -> bool:
+    return not _file(url).endswith((".svg", ".svgz")) and not any(part in url for part in _NO_PICTURES)
+
+
+def _file(url: str) -> str:
+    """Return what the sizes of one picture share in their addresses, which is all but the query."""
+    return urls.canonical_url(url).partition("?")[0].lower()
+
+
+def _names(raw: Sequence[str]) -> list[str]:
+    """Return names or topics as text, each once whatever its case."""
+    once: dict[str, str] = {}
+    for name in raw:
+        words = text.cut(text.title(name), _LONGEST_NAME)
+        if words:
+            once.setdefault(words.casefold(), words)
+    return list(once.values())
+
+
+def _language(tag: str) -> str | None:
+    """Return a language tag as RFC 5646 writes it, "fr" or "pt-BR"; None for what is none."""
+    first, *rest = tag.strip().replace("_", "-").split("-")
+    if not (first.isascii() and first.isalpha() and 2 <= len(first) <= 3) or len(tag) > 35:
+        return None
+    if not all(part.isascii() and part.isalnum() and len(part) <= 8 for part in rest):
+        return None
+    return "-".join([first.lower(), *(part.upper() if len(part) == 2 else part for part in rest)])
