@@ -23,13 +23,18 @@ class Ambiguous(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Use:
-    """A declaration as one selector applies it. `rank` is specificity and order; a style attribute's is ignored."""
+    """A declaration as one selector applies it.
+
+    `rank` is specificity and place; a style attribute has none. `conditions` are what must hold besides the match:
+    the at-rules around it and, if it has pseudo-classes, the selector.
+    """
 
     declaration: Declaration
     selector: str
     source: Source
     rank: tuple[int, ...] = ()
     is_conditional: bool = False
+    conditions: frozenset[str] = frozenset()
 
     @property
     def layer(self) -> int:
@@ -51,7 +56,7 @@ def promoted(elements: Sequence[Sequence[Use]]) -> frozenset[Source]:
         before = len(found)
         for uses in mixed:
             for position, use in enumerate(uses):
-                if use.is_conditional and not use.declaration.important and _is_beaten(use, uses[:position], found):
+                if use.is_conditional and not use.declaration.important and _is_beaten(use, position, uses, found):
                     found.add(use.source)
         grew = len(found) > before
     return frozenset(found)
@@ -60,17 +65,18 @@ def promoted(elements: Sequence[Sequence[Use]]) -> frozenset[Source]:
 def attribute(uses: Sequence[Use], promoted: frozenset[Source]) -> str:
     """Return the text of the style attribute for an element on which the sorted `uses` meet. Raises Ambiguous."""
     kept: list[tuple[str, str]] = []
+    raised: list[Use] = []
     for position, use in enumerate(uses):
         if use.is_conditional:
             continue
         name, value = use.declaration.name, use.declaration.value
-        rivals = [other for other in uses[:position] if other.source in promoted and _related(other, use)]
-        if rivals:
-            _refuse_if_beaten_by_condition(use, uses)
+        rivals = raised + [other for other in uses[:position] if other.source in promoted]
+        is_raised = _must_be_raised(use, rivals, uses[position + 1 :], promoted)
+        raised += [use] if is_raised else []
         if _is_understood(name, value):
             # An older value is only a fallback for clients that do not understand the newer one.
             kept = [(other, text) for other, text in kept if other != name]
-        flag = "!important" if rivals or use.layer == 3 else ""
+        flag = "!important" if is_raised or use.layer == 3 else ""
         kept.append((name, f"{name}:{value}{flag}"))
     for use in uses:
         if use.source in promoted:
@@ -78,14 +84,37 @@ def attribute(uses: Sequence[Use], promoted: frozenset[Source]) -> str:
     return ";".join(text for _, text in kept)
 
 
-def _is_beaten(use: Use, weaker: Sequence[Use], found: set[Source]) -> bool:
+def _must_be_raised(use: Use, rivals: Sequence[Use], after: Sequence[Use], promoted: frozenset[Source]) -> bool:
+    """Tell whether an unconditional use has to be !important to keep beating its rivals, which are. Raises Ambiguous."""
+    stronger = [
+        other
+        for other in after
+        if other.is_conditional and (other.source in promoted or other.declaration.important) and _related(other, use)
+    ]
+    left = [
+        other for other in rivals if _related(other, use) and not any(_covers(winner, other) for winner in stronger)
+    ]
+    if left and stronger and use.layer < 3:
+        raise _ambiguous(left[0], stronger[0])
+    return bool(left)
+
+
+def _covers(winner: Use, loser: Use) -> bool:
+    """Tell whether the winner holds, for all that the loser sets, whenever the loser holds."""
+    sets_all = (loser.declaration.name + "-").startswith(winner.declaration.name + "-")
+    return (
+        sets_all
+        and winner.conditions <= loser.conditions
+        and _is_understood(winner.declaration.name, winner.declaration.value)
+    )
+
+
+def _is_beaten(use: Use, position: int, uses: Sequence[Use], found: set[Source]) -> bool:
+    """Tell whether something that the use beats would beat it once inlined or promoted."""
+    if any(other.is_conditional and other.declaration.important and _covers(other, use) for other in uses):
+        return False
+    weaker = uses[:position]
     return any(_related(other, use) and (not other.is_conditional or other.source in found) for other in weaker)
-
-
-def _refuse_if_beaten_by_condition(use: Use, uses: Sequence[Use]) -> None:
-    for other in uses:
-        if other.is_conditional and other.declaration.important and use.layer < 2 and _related(other, use):
-            raise _ambiguous(use, other)
 
 
 def _refuse_if_overtaking(use: Use, uses: Sequence[Use]) -> None:

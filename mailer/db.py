@@ -28,6 +28,8 @@ def engine() -> Engine:
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=30,
+        # An error's text goes to the log; what readers typed must not.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 10,
             "application_name": "mailer",

@@ -190,8 +190,8 @@ def _match(root: etree._Element, sheets: Sequence[_Sheet]) -> list[tuple[int | N
     uses: list[Use] = []
     rules = [
         (rank, matchable, numbers)
-        for order, (rule, sheet, is_conditional) in enumerate(_style_rules(sheets))
-        for rank, matchable, numbers in _numbered(rule, sheet, is_conditional, order, uses)
+        for order, (rule, sheet, conditions) in enumerate(_style_rules(sheets))
+        for rank, matchable, numbers in _numbered(rule, sheet, conditions, order, uses)
     ]
     for element in root.iter("*"):
         style = element.attrib.pop("style", "")
@@ -211,20 +211,24 @@ def _match(root: etree._Element, sheets: Sequence[_Sheet]) -> list[tuple[int | N
     return found
 
 
-def _style_rules(sheets: Sequence[_Sheet]) -> Iterator[tuple[Rule, _Sheet, bool]]:
-    def walk(rules: Sequence[Rule], sheet: _Sheet, is_conditional: bool) -> Iterator[tuple[Rule, _Sheet, bool]]:
+def _style_rules(sheets: Sequence[_Sheet]) -> Iterator[tuple[Rule, _Sheet, frozenset[str]]]:
+    """Yield every style rule in order, with its block and the conditions that it stands under."""
+
+    def walk(
+        rules: Sequence[Rule], sheet: _Sheet, outer: frozenset[str]
+    ) -> Iterator[tuple[Rule, _Sheet, frozenset[str]]]:
         for rule in rules:
             if rule.is_at_rule:
-                yield from walk(rule.rules, sheet, True)
+                yield from walk(rule.rules, sheet, outer | {rule.prelude})
             else:
-                yield rule, sheet, is_conditional
+                yield rule, sheet, outer
 
     for sheet in sheets:
-        yield from walk(sheet.rules, sheet, sheet.is_conditional)
+        yield from walk(sheet.rules, sheet, frozenset([f"block {sheet.number}"] if sheet.is_conditional else ()))
 
 
 def _numbered(
-    rule: Rule, sheet: _Sheet, is_conditional: bool, order: int, uses: list[Use]
+    rule: Rule, sheet: _Sheet, conditions: frozenset[str], order: int, uses: list[Use]
 ) -> Iterator[tuple[tuple[int, ...], str, str]]:
     for text in rule.selectors:
         selector = selectors.read(text)
@@ -236,8 +240,9 @@ def _numbered(
                 declaration=declaration,
                 selector=text,
                 source=(sheet.number, declaration.end),
-                rank=rank,
-                is_conditional=is_conditional or selector.is_conditional,
+                rank=(*rank, declaration.end),
+                is_conditional=bool(conditions) or selector.is_conditional,
+                conditions=conditions | selector.conditions,
             )
             for declaration in rule.declarations
         ]
@@ -290,7 +295,7 @@ def _kept(rule: Rule, sheet: _Sheet, done: _Done) -> str:
     unused = [text for text in rule.selectors if (source, text) not in done.matched and sheet.drops_unused]
     whole = [text for text in rule.selectors if text not in inlined and not _is_droppable(text, unused)]
     important = [each for each in rule.declarations if each.important]
-    if len(whole) == len(rule.selectors):
+    if len(whole) == len(rule.selectors) or (len(important) == len(rule.declarations) and not unused):
         return _verbatim(rule, sheet, done)
     parts = [",".join(whole) + _block(rule.declarations, sheet, done)] if whole else []
     if inlined and important:

@@ -9,6 +9,8 @@ from typing import Final
 from celery import Celery
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
 
 from mailer import settings
 
@@ -47,11 +49,23 @@ def enqueue(name: str, *ids: int | str, expires_seconds: float = DOORBELL_SECOND
         raise QueueUnavailable(f"Redis did not take {name}: {error}") from error
 
 
+def ping() -> None:
+    """Ask Redis for a sign of life, on a connection of its own. Raises QueueUnavailable within seconds."""
+    try:
+        with Redis.from_url(settings.load().redis_url, socket_connect_timeout=2, socket_timeout=2) as redis:
+            redis.ping()
+    except (RedisError, OSError) as error:
+        raise QueueUnavailable(f"Redis does not answer: {error}") from error
+
+
 @functools.cache
 def client() -> Celery:
     """Return the process's connection to the broker, configured as the workers' is."""
     app = Celery("mailer", broker=settings.load().broker_url, set_as_current=False)
     app.conf.update(CONFIGURATION)
+    # By default a page waits 6 s for a Redis that refuses connections; what it rings for is in the database anyway.
+    at_once = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+    app.conf.broker_transport_options = TRANSPORT_OPTIONS | at_once
     return app
 
 
@@ -60,6 +74,11 @@ def declared_queues() -> list[Queue]:
     return [Queue(name) for name in sorted(set(QUEUES.values()))]
 
 
+TRANSPORT_OPTIONS: Final[dict[str, float]] = {
+    "socket_timeout": 30,
+    "socket_connect_timeout": 4,
+    "visibility_timeout": 3600,
+}
 CONFIGURATION: Final = {
     "task_serializer": "json",
     "accept_content": ["json"],
@@ -74,7 +93,7 @@ CONFIGURATION: Final = {
     "worker_hijack_root_logger": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_timeout": 4,
-    "broker_transport_options": {"socket_timeout": 30, "socket_connect_timeout": 4, "visibility_timeout": 3600},
+    "broker_transport_options": TRANSPORT_OPTIONS,
     "timezone": "UTC",
     "enable_utc": True,
 }

@@ -3,6 +3,7 @@
 A folder of templates/email holds subject.txt, body.txt and body.html. An operator's own folder may replace any file.
 """
 
+import dataclasses
 import functools
 import hashlib
 import re
@@ -10,7 +11,7 @@ import textwrap
 import traceback
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Final
@@ -63,6 +64,15 @@ def render(template: str, *, language: str, context: Mapping[str, object], folde
     `folders` are searched before the shipped templates. Raises TemplateInvalid for what an editor can mend in a
     template, InliningFailed for its CSS, and TypeError if the context holds anything that is not a plain value.
     """
+    expanded = expand(template, language=language, context=context, folders=folders)
+    try:
+        return dataclasses.replace(expanded, html=inlining.inline(expanded.html))
+    except inlining.InliningFailed as error:
+        raise inlining.InliningFailed(f"{template}/body.html: {error}") from error
+
+
+def expand(template: str, *, language: str, context: Mapping[str, object], folders: Sequence[Path] = ()) -> Rendered:
+    """Do what render does, but leave the styles where the template has them. Raises TemplateInvalid and TypeError."""
     _refuse_rows(context, "context")
     searched = (*folders, _shipped())
     environment = _environment(language, searched)
@@ -70,11 +80,7 @@ def render(template: str, *, language: str, context: Mapping[str, object], folde
     subject = _single_line(subject)
     if not subject:
         raise TemplateInvalid(f"{template}/subject.txt comes out empty: a mail needs a subject.")
-    try:
-        html = inlining.inline(_without_indentation(html))
-    except inlining.InliningFailed as error:
-        raise inlining.InliningFailed(f"{template}/body.html: {error}") from error
-    return Rendered(subject=subject, html=html, text=_tidy_text(text))
+    return Rendered(subject=subject, html=_without_indentation(html), text=_tidy_text(text))
 
 
 def fingerprint(template: str, folders: Sequence[Path] = ()) -> str:
@@ -209,5 +215,5 @@ def _refuse_rows(value: object, path: str) -> None:
     elif isinstance(value, (list, tuple)):
         for number, item in enumerate(value):
             _refuse_rows(item, f"{path}[{number}]")
-    elif not isinstance(value, _PLAIN) and (isinstance(value, type) or not is_dataclass(value)):
+    elif not isinstance(value, _PLAIN) and (isinstance(value, type) or not dataclasses.is_dataclass(value)):
         raise TypeError(f"{path} is a {type(value).__name__}; templates get plain values only.")

@@ -201,6 +201,14 @@ def load() -> Settings:
         raise SettingsInvalid(f"{config_file()} cannot be read: {error}") from error
 
 
+def check(values: dict[str, str]) -> None:
+    """Check values by field name before they are written down. Raises SettingsInvalid."""
+    try:
+        Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsInvalid(_sentence(error)) from None
+
+
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     field = str(first["loc"][0]) if first["loc"] else ""

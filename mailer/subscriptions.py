@@ -28,6 +28,8 @@ SHORT_PAUSE: Final = timedelta(minutes=10)
 DAY: Final = timedelta(days=1)
 NOTICES_A_DAY: Final = 3
 UNDO_LIFETIME: Final = timedelta(days=30)
+# Only who left by themselves may come back by a button.
+OWN_WILL: Final = (EndedReason.UNSUBSCRIBED, EndedReason.ONE_CLICK)
 
 
 class SubscriptionNotFound(LookupError):
@@ -125,6 +127,11 @@ def of_request(session: Session, request_id: int) -> int | None:
     ).scalar_one_or_none()
 
 
+def get_request(session: Session, request_id: int) -> SignupRequest | None:
+    """Read what somebody typed into the form; None once it was erased."""
+    return session.get(SignupRequest, request_id)
+
+
 def confirm(session: Session, subscription_id: int, *, asked_at: datetime, origin: Origin, now: datetime) -> bool:
     """Confirm by a link made at `asked_at`. Returns False if it was confirmed already, which changes nothing.
 
@@ -166,13 +173,12 @@ def end(session: Session, subscription_id: int, reason: EndedReason, *, origin: 
 
 def resume(session: Session, subscription_id: int, *, origin: Origin, now: datetime) -> bool:
     """Undo an unsubscription by a link that only that mailbox has, within 30 days. Returns False if it was not ended so."""
-    own_will = (EndedReason.UNSUBSCRIBED, EndedReason.ONE_CLICK)
     resumed = session.execute(
         update(Subscription)
         .where(
             Subscription.id == subscription_id,
             Subscription.state == SubscriptionState.ENDED,
-            Subscription.ended_reason.in_(own_will),
+            Subscription.ended_reason.in_(OWN_WILL),
             Subscription.ended_at > now - UNDO_LIFETIME,
             Subscription.confirmed_at.is_not(None),
         )
@@ -183,6 +189,16 @@ def resume(session: Session, subscription_id: int, *, origin: Origin, now: datet
         return False
     _log(session, subscription_id, ConsentEvent.RESUMED, origin=origin, now=now)
     return True
+
+
+def can_resume(subscription: Subscription, *, now: datetime) -> bool:
+    """Tell whether `resume` would bring this reader back."""
+    return (
+        subscription.ended_reason in OWN_WILL
+        and subscription.confirmed_at is not None
+        and subscription.ended_at is not None
+        and subscription.ended_at > now - UNDO_LIFETIME
+    )
 
 
 def change_language(session: Session, subscription_id: int, language: str, *, origin: Origin, now: datetime) -> None:

@@ -1,0 +1,71 @@
+"""The command line: `mailer <noun> <verb>`. Data goes to stdout, everything else to stderr."""
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from mailer import __version__
+from mailer.cli import articles, demo, feeds, issues, newsletters, output, subscribers, system, users
+from mailer.cli.demo_readers import CheckFailed
+
+app = typer.Typer(
+    name="mailer", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+app.add_typer(newsletters.app, name="newsletter")
+app.add_typer(feeds.app, name="feed")
+app.add_typer(articles.app, name="article")
+app.add_typer(issues.app, name="issue")
+app.add_typer(subscribers.app, name="subscribers")
+app.add_typer(users.app, name="user")
+app.add_typer(system.config, name="config")
+app.command()(demo.demo)
+for command in (system.init, system.up, system.migrate, system.web, system.inbox, system.version):
+    app.command()(command)
+
+
+@app.callback()
+def choose(
+    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result and errors.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours; NO_COLOR does the same.")] = False,
+) -> None:
+    """Send your newsroom's newsletter from your own server.
+
+    Examples:
+
+      mailer demo                    try it with a sample publication
+
+      mailer issue next courrier     what the next issue would hold, and why
+
+      mailer --json issue show 12    the same for scripts
+    """
+    output.CHOICES.as_json, output.CHOICES.quiet, output.CHOICES.color = json, quiet, not no_color
+
+
+def main() -> None:
+    """Run the command line and end with its exit code (docs/operating.md)."""
+    try:
+        # --json, --quiet and --no-color may stand anywhere.
+        arguments = sorted(sys.argv[1:], key=lambda one: one not in ("--json", "--quiet", "-q", "--no-color"))
+        code = app(args=arguments, prog_name="mailer", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.exceptions.Abort:
+        code = output.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = output.USAGE
+    except KeyboardInterrupt:
+        code = output.INTERRUPTED
+    except CheckFailed as error:
+        sys.stderr.write(f"mailer: {error}\n")
+        code = output.FAILED
+    except Exception as error:
+        known = output.exit_code(error)
+        if known is None:
+            raise
+        code, sentence = known
+        sys.stderr.write(f"mailer: {sentence}\n")
+    raise SystemExit(code or 0)

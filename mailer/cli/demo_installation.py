@@ -1,0 +1,145 @@
+"""A whole sandboxed installation as child processes, with the sample publication's site and a local inbox."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailer import clock, newsletters, settings
+from mailer.cli.stack import Stack
+from mailer.db import transaction
+from mailer.embedded import certificates
+from mailer.embedded.processes import Supervisor, free_port, wait_for_port
+from mailer.embedded.services import Services
+from mailer.migrations import run as migrations
+
+SLUG = "courrier"
+CRON, TIMEZONE = "0 7 * * FRI", "Europe/Paris"
+NEWSLETTER: dict[str, object] = {
+    "name": "Le Courrier d’Asie centrale",
+    "description": "Pour rester informé des actualités de l’Asie centrale : une sélection de nos articles, chaque vendredi.",
+    "language": "fr",
+    "sender_name": "Le Courrier d’Asie centrale",
+    "sender_address": "lettre@courrier.example",
+    "publisher": "Association Le Courrier",
+    "postal_address": "12 rue des Caravanes, 67000 Strasbourg",
+    "introduction": "Bonjour,\n\nVoici les articles que la rédaction a choisis pour vous cette semaine, "
+    "des rives du Syr-Daria aux quais de Samarcande.\n\nBonne lecture,",
+    "signature": "Camille Ferrand, rédactrice en chef",
+}
+WANTED_PORTS = (8000, 8025, 8090)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """A running installation: where its parts answer."""
+
+    supervisor: Supervisor
+    folder: Path
+    web_url: str
+    site_url: str
+    inbox_url: str
+    feed_url: str
+    ca_file: Path | None
+
+
+@contextmanager
+def running(
+    folder: Path, *, https: bool, feed: str | None, environment: dict[str, str], progress: Progress
+) -> Iterator[Installation]:
+    """Start everything in `folder` and stop it at the end of the block.
+
+    `feed` is the file or address of the operator's own feed; None for the sample's. With `https` the web server and the
+    site show a certificate of a throw-away authority, as they must for mails whose every link is https.
+    Also sets this process's own settings, so that it can call the domain. Raises ServicesFailed, ChildDied.
+    """
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        supervisor = stack.enter_context(Supervisor())
+        progress("PostgreSQL and Valkey")
+        servers = stack.enter_context(Services(folder, supervisor=supervisor))
+        web_port, inbox_port, site_port = (free_port() if https else _port(wanted) for wanted in WANTED_PORTS)
+        smtp_port = free_port()
+        scheme = "https" if https else "http"
+        tls = certificates.create(folder / "tls") if https else None
+        own = {
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "MAILER_SECRET_KEY": _secret(folder / "secret"),
+            "MAILER_PUBLIC_URL": f"{scheme}://localhost:{web_port}",
+            "MAILER_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}",
+            "MAILER_JOURNAL_DIR": str(folder / "journal"),
+            "MAILER_FEED_PRIVATE_NETWORKS": "127.0.0.0/8,::1/128",
+            "MAILER_SANDBOX": "true",
+            "MAILER_INBOX_URL": f"http://localhost:{inbox_port}",
+            "MAILER_CONFIG": str(folder / "mailer.toml"),
+            **({"SSL_CERT_FILE": str(tls.bundle_file)} if tls else {}),
+            **environment,
+        }
+        os.environ.update(own)
+        settings.load.cache_clear()
+        processes = Stack(
+            environment=own, folder=folder, port=web_port, tls=(tls.cert_file, tls.key_file) if tls else None
+        )
+        progress("database tables")
+        migrations.upgrade(settings.load().database_url)
+        progress("web server, worker, schedule, inbox and the sample site")
+        feed_file = Path(feed).absolute() if feed and "://" not in feed else None
+        supervisor.start(processes.inbox(smtp_port=smtp_port, http_port=inbox_port))
+        subscribe_url = f"{own['MAILER_PUBLIC_URL']}/{SLUG}"
+        supervisor.start(processes.site(port=site_port, subscribe_url=subscribe_url, feed_file=feed_file))
+        for child in (processes.web(), processes.worker(), processes.beat()):
+            supervisor.start(child)
+        for port in (inbox_port, smtp_port, site_port, web_port):
+            wait_for_port("127.0.0.1", port, timeout_seconds=60, check=supervisor.check)
+        site_url = f"{scheme}://localhost:{site_port}"
+        yield Installation(
+            supervisor=supervisor,
+            folder=folder,
+            web_url=own["MAILER_PUBLIC_URL"],
+            site_url=site_url,
+            inbox_url=own["MAILER_INBOX_URL"],
+            feed_url=feed if feed and feed_file is None else f"{site_url}/{'feed' if feed_file else 'feed.xml'}",
+            ca_file=tls.ca_file if tls else None,
+        )
+
+
+def set_up_newsletter(installation: Installation) -> bool:
+    """Create the sample newsletter with its feed, unless an earlier run did. Returns whether it was created."""
+    with transaction() as session:
+        now = clock.now()
+        try:
+            newsletter, is_new = newsletters.get(session, SLUG), False
+        except newsletters.NewsletterNotFound:
+            values = {**NEWSLETTER, "site_url": installation.site_url, "cron": CRON, "timezone": TIMEZONE}
+            newsletter, is_new = newsletters.create(session, SLUG, values=values, now=now), True
+        # The ports may have changed since the last run.
+        newsletters.edit(session, newsletter, values={"site_url": installation.site_url}, now=now)
+        for feed in newsletters.feeds(session, newsletter):
+            if feed.url != installation.feed_url:
+                newsletters.remove_feed(session, newsletter, feed.id)
+        feed = newsletters.add_feed(session, newsletter, installation.feed_url, now=now)
+        newsletters.read_soon(session, [feed.id], now=now)
+    return is_new
+
+
+def _port(wanted: int) -> int:
+    """Return the wanted port, or a free one if it is taken."""
+    try:
+        with socket.create_server(("127.0.0.1", wanted)):
+            return wanted
+    except OSError:
+        return free_port()
+
+
+def _secret(path: Path) -> str:
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32), encoding="ascii")
+    return path.read_text(encoding="ascii")

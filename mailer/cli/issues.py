@@ -1,0 +1,223 @@
+"""`mailer issue …`"""
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from mailer import clock, issues, ledger, newsletters, queue, schedules, selection
+from mailer.cli import output, watching
+from mailer.cli.newsletters import Slug
+from mailer.db import transaction
+from mailer.models.content import Issue, IssueState
+from mailer.models.deliveries import Outcome
+
+app = typer.Typer(no_args_is_help=True, help="Issues: see the next one, create, send, watch.", rich_markup_mode=None)
+
+IssueId = Annotated[int, typer.Argument(metavar="ID", help="The issue's id, as in: mailer issue list")]
+
+
+@app.command("list")
+def list_(slug: Slug, limit: Annotated[int, typer.Option(min=1, max=500)] = 20) -> None:
+    """List a newsletter's issues, newest first."""
+    with transaction() as session:
+        found = issues.latest(session, newsletters.get(session, slug).id, limit=limit)
+        rows = [_value(session, issue) for issue in found]
+    columns = ("id", "number", "state", "subject", "recipients", "accepted", "refused", "uncertain")
+    output.emit_rows(rows, columns=columns, empty=f"“{slug}” has no issue yet: mailer issue next {slug}")
+
+
+@app.command()
+def show(issue_id: IssueId) -> None:
+    """Show an issue, its articles, and what became of its deliveries."""
+    with transaction() as session:
+        issue = issues.get(session, issue_id)
+        articles = [{"title": one.title, "layout": layout, "url": one.url} for one, layout in issues.placed(session, issue_id)]
+        value = {**_value(session, issue), "articles": articles}
+    lines = [f"{name.replace('_', ' '):14} {'–' if one is None else one}" for name, one in value.items() if name != "articles"]
+    lines += [f"  {one['layout']:5} {one['title']}" for one in articles]
+    output.emit(value, text="\n".join(lines))
+
+
+@app.command("next")
+def next_(slug: Slug) -> None:
+    """Show what the next issue would hold as of now, with the reason for every article in or out. Changes nothing.
+
+    Example:
+
+      mailer issue next hebdo
+    """
+    now = clock.now()
+    with transaction() as session:
+        newsletter = newsletters.get(session, slug)
+        found = selection.select_articles(session, newsletter, now=now)
+        value = {
+            "newsletter": slug,
+            "due_at": newsletters.next_slot(newsletter, now=now),
+            "window_start": found.window_start,
+            "window_end": found.window_end,
+            "is_enough": found.is_enough,
+            "readers": newsletters.count_readers(session, newsletter.id),
+            "articles": [_choice(one) for one in found.chosen],
+            "left_out": [_choice(one) for one in found.left_out],
+        }
+    due = value["due_at"]
+    lines = [f"Next issue of {slug}: {due.astimezone(schedules.zone(newsletter.timezone)):%A %d %B %Y, %H:%M %Z}" if due else f"{slug} has no schedule; its issues are made by hand."]
+    lines += [f"  {one.layout or '':5} {one.article.title}\n        {one.reason}" for one in found.chosen]
+    lines += [f"  out   {one.article.title}\n        {one.reason}" for one in found.left_out]
+    if not found.chosen:
+        lines.append("Nothing new since the last issue: it would be skipped.")
+    output.emit(value, text="\n".join(lines))
+
+
+@app.command()
+def create(slug: Slug) -> None:
+    """Draft an issue from the newest articles; nothing is sent yet."""
+    with transaction() as session:
+        issue = issues.draft(session, newsletters.get(session, slug), now=clock.now())
+        value = _value(session, issue)
+    output.emit(value, text=f"Drafted issue {value['id']}: {value['subject']}\nSend it: mailer issue send {value['id']}")
+
+
+@app.command()
+def send(
+    issue_id: IssueId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask to type the number of readers.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the progress until it is sent.")] = False,
+) -> None:
+    """Send an issue now. Asks to type the number of readers, unless --yes.
+
+    Example:
+
+      mailer issue send 12 --watch
+    """
+    with transaction() as session:
+        issue = issues.get(session, issue_id)
+        count = newsletters.count_readers(session, issue.newsletter_id)
+        subject, name, sender = issue.subject, issue.newsletter.name, issue.newsletter.sender_address
+    output.say(f"  {subject}\n  to {count:,} readers of {name}, from {sender}, now")
+    if not yes:
+        _ask_for(count)
+    with transaction() as session:
+        issues.schedule_now(session, issues.get(session, issue_id), now=clock.now())
+    try:
+        queue.enqueue(queue.START_ISSUE, issue_id)
+    except queue.QueueUnavailable:
+        output.say("Redis is away; the issue is scheduled for now and leaves when it is back.")
+    if watch:
+        watching.watch(issue_id)
+    else:
+        output.emit({"id": issue_id, "state": "scheduled"}, text=f"Leaving. Watch it: mailer issue watch {issue_id}")
+
+
+@app.command()
+def watch(issue_id: IssueId) -> None:
+    """Show the progress of an issue until it is sent. Ctrl-C only stops watching."""
+    watching.watch(issue_id)
+
+
+@app.command()
+def schedule(issue_id: IssueId, at: Annotated[datetime, typer.Argument(help="In the newsletter's zone.")]) -> None:
+    """Have a draft leave at a moment, such as 2026-12-04T07:00."""
+    with transaction() as session:
+        issue = issues.get(session, issue_id)
+        moment = at.replace(tzinfo=schedules.zone(issue.newsletter.timezone)).astimezone(UTC)
+        issues.schedule(session, issue, at=moment, now=clock.now())
+        value = _value(session, issue)
+    output.emit(value, text=f"Issue {issue_id} leaves at {at:%Y-%m-%d %H:%M}.")
+
+
+@app.command()
+def unschedule(issue_id: IssueId) -> None:
+    """Make a scheduled issue a draft again."""
+    with transaction() as session:
+        issues.unschedule(session, issues.get(session, issue_id), now=clock.now())
+    _told(issue_id, IssueState.DRAFT)
+
+
+@app.command()
+def pause(issue_id: IssueId) -> None:
+    """Stop handing an issue over; workers notice within a second."""
+    with transaction() as session:
+        issues.pause(session, issues.get(session, issue_id), "paused from the command line", now=clock.now())
+    _told(issue_id, IssueState.PAUSED)
+
+
+@app.command()
+def resume(issue_id: IssueId) -> None:
+    """Go on with a paused issue."""
+    with transaction() as session:
+        issues.resume(session, issues.get(session, issue_id), now=clock.now())
+    _told(issue_id, IssueState.SENDING)
+
+
+@app.command()
+def cancel(issue_id: IssueId, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Give up what has not been handed over yet. This can't be undone."""
+    if not yes:
+        _needs_terminal()
+        typer.confirm(f"Cancel the rest of issue {issue_id}?", abort=True, err=True)
+    with transaction() as session:
+        issues.cancel(session, issues.get(session, issue_id), now=clock.now())
+    _told(issue_id, IssueState.CANCELLED)
+
+
+@app.command()
+def deliveries(
+    issue_id: IssueId,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only those that ended so.")] = None,
+    after: Annotated[int, typer.Option(help="Go on after this delivery.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+) -> None:
+    """List what became of every single delivery, with the server's words."""
+    with transaction() as session:
+        issues.get(session, issue_id)
+        lines = ledger.log(session, issue_id, outcome=outcome, after_id=after, limit=limit)
+    rows = [
+        {"delivery": one.delivery_id, "address": one.address, "outcome": one.outcome, "reply": one.reply, "at": one.recorded_at}
+        for one in lines
+    ]
+    output.emit_rows(rows, columns=("delivery", "address", "outcome", "reply", "at"), empty="There is no such delivery.")
+
+
+def _ask_for(count: int) -> None:
+    _needs_terminal()
+    typed = typer.prompt(f"Type {count} to send", err=True)
+    if typed.replace(",", "").replace(" ", "").strip() != str(count):
+        output.fail("That is not the number; nothing was sent.", output.USAGE)
+
+
+def _needs_terminal() -> None:
+    if not sys.stdin.isatty():
+        output.fail("This needs --yes when no terminal can be asked.", output.USAGE)
+
+
+def _told(issue_id: int, state: IssueState) -> None:
+    output.emit({"id": issue_id, "state": state}, text=f"Issue {issue_id} is {state}.")
+
+
+def _value(session: Session, issue: Issue) -> dict[str, object]:
+    found = ledger.equation(session, issue.id)
+    return {
+        "id": issue.id,
+        "number": issue.number,
+        "state": issue.state,
+        "state_reason": issue.state_reason,
+        "subject": issue.subject,
+        "scheduled_at": issue.scheduled_at,
+        "started_at": issue.started_at,
+        "finished_at": issue.finished_at,
+        "recipients": issue.recipients,
+        "accepted": found.accepted,
+        "refused": found.refused,
+        "skipped": found.skipped,
+        "uncertain": found.uncertain,
+        "waiting": found.waiting,
+    }
+
+
+def _choice(one: selection.Choice) -> dict[str, object]:
+    article = one.article
+    return {"id": article.id, "title": article.title, "url": article.url, "layout": one.layout, "reason": one.reason}

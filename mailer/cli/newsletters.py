@@ -1,0 +1,152 @@
+"""`mailer newsletter …`"""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from mailer import clock, newsletters, schedules
+from mailer.cli import output
+from mailer.db import transaction
+from mailer.models.content import Newsletter
+
+app = typer.Typer(no_args_is_help=True, help="Newsletters: list, show, add, edit, schedule.", rich_markup_mode=None)
+
+Slug = Annotated[str, typer.Argument(metavar="NEWSLETTER", help="Its short name.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field to set; may be repeated.")]
+Cron = Annotated[str | None, typer.Option(help="Five fields: minute hour day month weekday.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """List the newsletters."""
+    with transaction() as session:
+        rows = [
+            {
+                "slug": one.slug,
+                "name": one.name,
+                "language": one.language,
+                "readers": newsletters.count_readers(session, one.id),
+                "cron": one.cron,
+                "next_slot": newsletters.next_slot(one, now=clock.now()),
+            }
+            for one in newsletters.all_newsletters(session)
+        ]
+    columns = ("slug", "name", "language", "readers", "cron", "next_slot")
+    output.emit_rows(rows, columns=columns, empty="There is no newsletter yet: mailer newsletter add --help")
+
+
+@app.command()
+def show(slug: Slug) -> None:
+    """Show a newsletter, its feeds and its next five dates."""
+    with transaction() as session:
+        found = newsletters.get(session, slug)
+        value = {
+            **_fields(found),
+            "readers": newsletters.count_readers(session, found.id),
+            "feeds": [feed.url for feed in newsletters.feeds(session, found)],
+            "next_slots": _next_slots(found, clock.now()),
+        }
+    _print(value)
+
+
+@app.command()
+def add(
+    slug: Slug,
+    name: Annotated[str, typer.Option(help="As readers see it.")],
+    sender: Annotated[str, typer.Option(metavar="ADDRESS", help="The address that mail comes from.")],
+    publisher: Annotated[str, typer.Option(help="The publisher's legal name.")],
+    postal_address: Annotated[str, typer.Option(help="The law asks for it at the foot of every issue.")],
+    site: Annotated[str, typer.Option(metavar="URL", help="The publication's site.")],
+    language: Annotated[str, typer.Option(help="fr or en.")] = "fr",
+    cron: Cron = None,
+    timezone: Annotated[str, typer.Option(help="IANA zone of the schedule.")] = "Europe/Paris",
+    set_: Set = None,
+) -> None:
+    """Create a newsletter.
+
+    Example:
+
+      mailer newsletter add hebdo --name "Le Courrier" --sender lettre@courrier.example --publisher "Le Courrier"
+      --postal-address "12 rue des Caravanes, Strasbourg" --site https://courrier.example --cron "0 7 * * FRI"
+    """
+    values: dict[str, object] = {
+        "name": name,
+        "sender_name": name,
+        "sender_address": sender,
+        "publisher": publisher,
+        "postal_address": postal_address,
+        "site_url": site,
+        "language": language,
+        "cron": cron,
+        "timezone": timezone,
+        **_assignments(set_),
+    }
+    with transaction() as session:
+        value = _fields(newsletters.create(session, slug, values=values, now=clock.now()))
+    output.emit(value, text=f"Created “{slug}”. Next: mailer feed add {slug} URL")
+
+
+@app.command()
+def edit(slug: Slug, set_: Set = None) -> None:
+    """Change fields, such as --set max_articles=10 --set "signature=Camille Ferrand"."""
+    with transaction() as session:
+        found = newsletters.get(session, slug)
+        newsletters.edit(session, found, values=_assignments(set_), now=clock.now())
+        value = _fields(found)
+    output.emit(value, text=f"Changed “{slug}”.")
+
+
+@app.command()
+def schedule(
+    slug: Slug,
+    cron: Annotated[str | None, typer.Argument(help="Five fields; leave out to make issues by hand.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="IANA zone; the present one if left out.")] = None,
+) -> None:
+    """Set when issues are made, and show the next five dates.
+
+    Example:
+
+      mailer newsletter schedule hebdo "0 7 * * FRI" --timezone Europe/Paris
+    """
+    with transaction() as session:
+        found, now = newsletters.get(session, slug), clock.now()
+        newsletters.schedule(session, found, cron=cron, timezone=timezone or found.timezone, now=now, since=now)
+        slots = _next_slots(found, now)
+    text = "\n".join(f"{slot:%A %d %B %Y, %H:%M}" for slot in slots) or "Issues are made by hand."
+    output.emit({"cron": cron, "next_slots": slots}, text=text)
+
+
+def _next_slots(found: Newsletter, now: datetime) -> list[datetime]:
+    if found.cron is None:
+        return []
+    zone = schedules.zone(found.timezone)
+    return [slot.astimezone(zone) for slot in schedules.next_slots(found.cron, found.timezone, after=now, count=5)]
+
+
+def _assignments(given: list[str] | None) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for one in given or []:
+        name, separator, value = one.partition("=")
+        if not separator:
+            raise newsletters.NewsletterInvalid(f"“{one}” is not FIELD=VALUE.")
+        is_number = name in ("min_articles", "max_articles", "max_age_days")
+        if is_number and not value.isdecimal():
+            raise newsletters.NewsletterInvalid(f"{name} must be a number, not “{value}”.")
+        values[name] = int(value) if is_number else value == "true" if name == "is_paused" else value
+    return values
+
+
+def _fields(found: Newsletter) -> dict[str, object]:
+    return {column.key: getattr(found, column.key) for column in Newsletter.__table__.columns}
+
+
+def _print(value: dict[str, object]) -> None:
+    text = "\n".join(f"{name.replace('_', ' '):18} {_line(one)}" for name, one in value.items())
+    output.emit(value, text=text)
+
+
+def _line(value: object) -> str:
+    if isinstance(value, list):
+        return "; ".join(str(one) for one in value) or "–"
+    return "–" if value in (None, "") else str(value).replace("\n", " / ")

@@ -1,0 +1,131 @@
+"""`mailer subscribers …`"""
+
+from typing import Annotated
+
+import typer
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from mailer import addresses, clock, newsletters, subscriptions
+from mailer.cli import output
+from mailer.cli.newsletters import Slug
+from mailer.db import transaction
+from mailer.models.audience import Consent, EndedReason, Subscriber, Subscription, SubscriptionState
+
+app = typer.Typer(no_args_is_help=True, help="Subscribers: list, show, add, unsubscribe, stats.", rich_markup_mode=None)
+
+Address = Annotated[str, typer.Argument(metavar="ADDRESS")]
+
+
+@app.command("list")
+def list_(
+    slug: Slug,
+    state: Annotated[SubscriptionState | None, typer.Option(help="Only those in this state.")] = None,
+    after: Annotated[int, typer.Option(help="Go on after this id.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+) -> None:
+    """List a newsletter's subscribers in order of id."""
+    with transaction() as session:
+        statement = (
+            select(Subscription, Subscriber.address)
+            .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
+            .where(Subscription.newsletter_id == newsletters.get(session, slug).id, Subscription.id > after)
+            .order_by(Subscription.id)
+            .limit(limit)
+        )
+        if state is not None:
+            statement = statement.where(Subscription.state == state)
+        rows = [_value(row[0], row[1]) for row in session.execute(statement)]
+    columns = ("id", "address", "state", "language", "requested_at", "confirmed_at")
+    output.emit_rows(rows, columns=columns, empty=f"“{slug}” has no such subscriber.")
+
+
+@app.command()
+def show(address: Address) -> None:
+    """Show a reader's subscriptions and every entry of the consent log."""
+    with transaction() as session:
+        found = _find(session, address)
+        rows = session.execute(select(Subscription).where(Subscription.subscriber_id == found.id)).scalars().all()
+        entries = session.execute(
+            select(Consent).where(Consent.subscription_id.in_([one.id for one in rows])).order_by(Consent.id)
+        ).scalars()
+        value = {
+            "address": found.address,
+            "subscriptions": [_value(one, found.address) for one in rows],
+            "consents": [
+                {"at": one.at, "event": one.event, "source": one.source, "network": one.network, "detail": one.detail}
+                for one in entries
+            ],
+        }
+    lines = [found.address]
+    lines += [f"  subscription {one['id']}: {one['state']}" for one in value["subscriptions"]]  # type: ignore[index, attr-defined]
+    lines += [f"  {one['at']:%Y-%m-%d %H:%M} UTC  {one['event']}  {one['source'] or ''}" for one in value["consents"]]  # type: ignore[index, attr-defined]
+    output.emit(value, text="\n".join(lines))
+
+
+@app.command()
+def add(
+    slug: Slug,
+    address: Address,
+    proof: Annotated[str, typer.Option(help="Where and when this reader agreed; kept in the consent log.")],
+    language: Annotated[str | None, typer.Option(help="The newsletter's, if left out.")] = None,
+) -> None:
+    """Enter a reader who has agreed already. Never brings back one who left.
+
+    Example:
+
+      mailer subscribers add hebdo lea@example.org --proof "paper form, 3 March 2026"
+    """
+    with transaction() as session:
+        newsletter = newsletters.get(session, slug)
+        chosen = language or newsletter.language
+        made = subscriptions.add(session, newsletter, address, language=chosen, proof=proof, now=clock.now())
+        value = _value(made, address)
+    output.emit(value, text=f"Subscribed, with the proof “{proof}”.")
+
+
+@app.command()
+def unsubscribe(slug: Slug, address: Address) -> None:
+    """End a reader's subscription at their wish."""
+    with transaction() as session:
+        newsletter = newsletters.get(session, slug)
+        chosen = (Subscription.subscriber_id == _find(session, address).id, Subscription.newsletter_id == newsletter.id)
+        subscription_id = session.execute(select(Subscription.id).where(*chosen)).scalar_one_or_none()
+        if subscription_id is None:
+            raise subscriptions.SubscriptionNotFound(f"This address has no subscription to “{slug}”.")
+        origin = subscriptions.Origin(source="command line")
+        ended = subscriptions.end(session, subscription_id, EndedReason.REMOVED, origin=origin, now=clock.now())
+    output.emit({"ended": ended}, text="Unsubscribed." if ended else "Was unsubscribed already.")
+
+
+@app.command()
+def stats(slug: Slug) -> None:
+    """Count a newsletter's subscribers by state."""
+    with transaction() as session:
+        newsletter_id = newsletters.get(session, slug).id
+        statement = select(Subscription.state, func.count()).where(Subscription.newsletter_id == newsletter_id)
+        counts = {row[0].value: row[1] for row in session.execute(statement.group_by(Subscription.state))}
+    value = {state.value: counts.get(state.value, 0) for state in SubscriptionState}
+    output.emit(value, text="\n".join(f"{state:10} {count}" for state, count in value.items()))
+
+
+def _find(session: Session, address: str) -> Subscriber:
+    key = addresses.key(addresses.normalise(address))
+    found = session.execute(select(Subscriber).where(Subscriber.address_key == key)).scalar_one_or_none()
+    if found is None:
+        raise subscriptions.SubscriptionNotFound("No subscriber has this address.")
+    return found
+
+
+def _value(one: Subscription, address: str) -> dict[str, object]:
+    return {
+        "id": one.id,
+        "address": address,
+        "state": one.state,
+        "language": one.language,
+        "source": one.source,
+        "requested_at": one.requested_at,
+        "confirmed_at": one.confirmed_at,
+        "ended_at": one.ended_at,
+        "ended_reason": one.ended_reason,
+    }

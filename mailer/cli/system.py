@@ -1,0 +1,146 @@
+"""The commands that run the installation: init, up, migrate, web, inbox, version, config."""
+
+import os
+import secrets
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mailer import __version__, queue, settings
+from mailer.cli import output
+from mailer.cli.stack import Stack
+from mailer.embedded import inbox as local_inbox
+from mailer.embedded.processes import Supervisor, wait_for_port
+from mailer.embedded.services import Services
+from mailer.migrations import run as migrations
+
+config = typer.Typer(no_args_is_help=True, help="The settings.", rich_markup_mode=None)
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where mailer.toml is written.")] = Path(),
+    public_url: Annotated[str, typer.Option(help="Where readers reach the service.")] = "https://lettre.example",
+    smtp_url: Annotated[str, typer.Option(help="Where mail is handed over.")] = "smtp+starttls://user:password@mail.example:587",
+    database_url: Annotated[str, typer.Option(help="PostgreSQL.")] = "postgresql://mailer@localhost/mailer",
+    redis_url: Annotated[str, typer.Option(help="Redis or Valkey.")] = "redis://localhost:6379/0",
+) -> None:
+    """Write mailer.toml with a fresh secret. Never overwrites one.
+
+    Example:
+
+      mailer init --public-url https://lettre.courrier.example --smtp-url smtps://me:secret@mail.example:465
+    """
+    path = folder / "mailer.toml"
+    if path.exists():
+        output.fail(f"{path} exists already and was left as it is.", output.STATE_FORBIDS)
+    values = {
+        "public_url": public_url,
+        "database_url": database_url,
+        "redis_url": redis_url,
+        "smtp_url": smtp_url,
+        "secret_key": secrets.token_urlsafe(48),
+    }
+    settings.check(values)
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write("# Settings of the newsletter service; docs/settings.md explains them. Keep the secret.\n")
+        file.writelines(f"{name} = {_toml(value)}\n" for name, value in values.items())
+    output.emit({"path": str(path)}, text=f"Wrote {path}. Next: mailer migrate, then mailer up")
+
+
+def up(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
+    embedded: Annotated[bool, typer.Option("--embedded", help="Start own PostgreSQL and Valkey, kept in .mailer/data.")] = False,
+) -> None:
+    """Run web server, worker and beat together until Ctrl-C; brings the database up to date first."""
+    folder = Path(".mailer").absolute()
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        supervisor = stack.enter_context(Supervisor())
+        environment = {"MAILER_CONFIG": str(settings.config_file().absolute())}
+        if embedded:
+            output.say("… PostgreSQL and Valkey")
+            servers = stack.enter_context(Services(folder / "data", supervisor=supervisor))
+            environment |= {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+        os.environ.update(environment)
+        chosen = settings.load()
+        environment["MAILER_JOURNAL_DIR"] = str(chosen.journal_dir.absolute())
+        migrations.upgrade(chosen.database_url)
+        processes = Stack(environment=environment, folder=folder, host=host, port=port, worker_processes=workers)
+        for child in (processes.web(), processes.worker(), processes.beat()):
+            supervisor.start(child)
+        wait_for_port(host, port, timeout_seconds=60, check=supervisor.check)
+        output.say(f"Ready at http://{host}:{port} for {chosen.public_url}. Ctrl-C stops everything; logs are in {folder}.")
+        supervisor.wait()
+
+
+def migrate() -> None:
+    """Bring the database to the schema of this version. Safe to run twice."""
+    chosen = settings.load()
+    was_current = migrations.is_current(chosen.database_url)
+    migrations.upgrade(chosen.database_url)
+    output.emit({"migrated": not was_current}, text="Up to date already." if was_current else "Migrated.")
+
+
+def web(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run the web server alone."""
+    settings.load()
+    stack = Stack(environment={}, folder=Path(tempfile.gettempdir()), host=host, port=port)
+    # The server takes this process's place, so that it gets the signals.
+    os.execv(sys.executable, stack.web().argv)  # noqa: S606
+
+
+def inbox(
+    smtp: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where mail is caught.")] = "127.0.0.1:1025",
+    http: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where it is shown.")] = "127.0.0.1:8025",
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where it is kept.")] = Path(".mailer/inbox"),
+) -> None:
+    """Catch mail on this machine and show it in a browser. For development."""
+    local_inbox.serve(
+        smtp=local_inbox.parse_address(smtp), http=local_inbox.parse_address(http), directory=folder.absolute()
+    )
+
+
+def version() -> None:
+    """Print the version."""
+    output.emit({"version": __version__}, text=f"newsroom-mailer {__version__}")
+
+
+@config.command("list")
+def list_settings() -> None:
+    """List every setting: its name, value (secrets masked) and what it is for."""
+    chosen = settings.load()
+    rows = [
+        {
+            "name": field.alias,
+            "value": str(getattr(chosen, name)) if field.repr else "(secret)",
+            "description": field.description,
+        }
+        for name, field in settings.Settings.model_fields.items()
+    ]
+    output.emit_rows(rows, columns=("name", "value", "description"), empty="")
+
+
+@config.command()
+def check() -> None:
+    """Check that settings are right and that PostgreSQL and Redis answer."""
+    chosen = settings.load()
+    is_current = migrations.is_current(chosen.database_url)
+    queue.ping()
+    if not is_current:
+        output.fail("The database has another schema than this version; run: mailer migrate", output.CHECKS_FAILED)
+    output.emit({"ok": True}, text="Settings are right; PostgreSQL and Redis answer; the schema is current.")
+
+
+def _toml(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

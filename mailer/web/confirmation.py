@@ -1,0 +1,136 @@
+"""The link in a confirmation mail (R3–R6).
+
+Opening it changes nothing, since mail scanners open every link; the button does. One exception: the browser that filled
+in the form, known by its cookie, confirms by opening the link.
+"""
+
+from datetime import datetime
+
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from mailer import clock, links, newsletters, subscriptions
+from mailer.db import transaction
+from mailer.models.audience import Subscription, SubscriptionState
+from mailer.web import dependencies, pages, public, rhythm
+
+router = APIRouter(prefix="/confirm")
+
+
+@router.api_route("/{token}", methods=["GET", "HEAD"])
+def open_link(request: Request, token: str) -> Response:
+    """Ask for the last press of a button, or confirm at once in the browser that filled in the form."""
+    now = clock.now()
+    with transaction() as session:
+        subscription, asked_at = _read(session, token, now=now)
+        if asked_at is None or subscription.state == SubscriptionState.ENDED:
+            return _expired(request, subscription, token)
+        if subscription.state == SubscriptionState.CONFIRMED:
+            return _confirmed(request, session, subscription, is_new=False, now=now)
+        if _is_same_browser(request, session, subscription, now=now):
+            return _confirm(request, session, subscription, asked_at=asked_at, now=now)
+        return pages.render(
+            request,
+            "confirm",
+            language=dependencies.language(request, subscription.language),
+            newsletter=pages.publication(subscription.newsletter),
+            address=subscription.subscriber.address,
+            token=token,
+        )
+
+
+@router.post("/{token}")
+def press_button(request: Request, token: str) -> Response:
+    """Confirm (R4); a second time changes nothing (R4b)."""
+    now = clock.now()
+    with transaction() as session:
+        subscription, asked_at = _read(session, token, now=now)
+        if asked_at is None:
+            return _expired(request, subscription, token)
+        return _confirm(request, session, subscription, asked_at=asked_at, now=now)
+
+
+@router.post("/{token}/again")
+def ask_again(request: Request, token: str) -> Response:
+    """Mail a new link to the address that the old one went to."""
+    now = clock.now()
+    with transaction() as session:
+        subscription, _ = _read(session, token, now=now)
+        request_id = subscriptions.request(
+            session,
+            subscription.newsletter,
+            subscription.subscriber.address,
+            language=subscription.language,
+            origin=dependencies.origin(request, source="expired link"),
+            now=now,
+        )
+    public.ring_for_signup(request_id)
+    response = RedirectResponse("/check-inbox", status_code=303)
+    dependencies.remember_signup(response, request_id, now=now)
+    return response
+
+
+def _read(session: Session, token: str, *, now: datetime) -> tuple[Subscription, datetime | None]:
+    """Return whose link it is and when it was made; None if that is too long ago.
+
+    Raises TokenInvalid or SubscriptionNotFound.
+    """
+    try:
+        link = links.read_fresh(links.Purpose.CONFIRM, token, lifetime=links.CONFIRM_LIFETIME, now=now)
+    except links.TokenExpired as expired:
+        return subscriptions.get(session, expired.token.id), None
+    return subscriptions.get(session, link.id), link.issued_at
+
+
+def _is_same_browser(request: Request, session: Session, subscription: Subscription, *, now: datetime) -> bool:
+    if request.method != "GET" or dependencies.is_prefetch(request):
+        return False
+    lifetime = dependencies.SAME_BROWSER_LIFETIME
+    request_id = dependencies.remembered_signup(request, lifetime=lifetime, now=now)
+    return request_id is not None and subscriptions.of_request(session, request_id) == subscription.id
+
+
+def _confirm(
+    request: Request, session: Session, subscription: Subscription, *, asked_at: datetime, now: datetime
+) -> Response:
+    origin = dependencies.origin(request, source="confirmation link")
+    try:
+        is_new = subscriptions.confirm(session, subscription.id, asked_at=asked_at, origin=origin, now=now)
+    except subscriptions.SubscriptionGone:
+        return _expired(request, subscription, None)
+    return _confirmed(request, session, subscription, is_new=is_new, now=now)
+
+
+def _confirmed(
+    request: Request, session: Session, subscription: Subscription, *, is_new: bool, now: datetime
+) -> Response:
+    language = dependencies.language(request, subscription.language)
+    newsletter = subscription.newsletter
+    slot = newsletters.next_slot(newsletter, now=now)
+    return pages.render(
+        request,
+        "confirmed",
+        language=language,
+        newsletter=pages.publication(newsletter),
+        is_new=is_new,
+        address=subscription.subscriber.address,
+        first_issue=rhythm.moment(language, slot, newsletter.timezone) if slot else None,
+        latest_issue=public.latest_issue_path(session, newsletter),
+        subscription_language=subscription.language,
+        language_names=pages.LANGUAGE_NAMES,
+        preferences_path=f"/p/{links.sign(links.Purpose.PREFERENCES, subscription.id)}",
+    )
+
+
+def _expired(request: Request, subscription: Subscription, token: str | None) -> Response:
+    return pages.render(
+        request,
+        "expired",
+        language=dependencies.language(request, subscription.language),
+        status=410,
+        newsletter=pages.publication(subscription.newsletter),
+        again=token and f"/confirm/{token}/again",
+        offered=[],
+    )

@@ -1,0 +1,108 @@
+"""From what went wrong to a page that says what to do. The one place where exceptions become HTTP."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mailer import issues, links, newsletters, subscriptions
+from mailer.db import transaction
+from mailer.web import dependencies, pages
+
+# Title and advice by status; others get those of 400.
+MESSAGES: Final = {
+    400: ("This request can’t be understood", "Go back and try again."),
+    404: ("Page not found", "The address may have been cut or mistyped. Check that it is complete."),
+    405: ("This page can’t be used that way", "Go back and use the button of the page."),
+    408: ("That took too long", "The connection is slow or was cut. Try again."),
+    413: ("That is too much", "What was sent is longer than any form here. Go back and shorten it."),
+    422: ("Part of the form can’t be read", "Go back and fill it in again."),
+    429: ("Too many attempts", "Try again in 10 minutes."),
+    500: ("A problem on our side", "It is not your doing. Try again in a few minutes."),
+    503: ("We will be back in a few minutes", "The service is interrupted for a moment. Try again soon."),
+}
+
+log = structlog.get_logger()
+
+
+def page(request: Request, status: int, *, incident: str | None = None) -> Response:
+    """Build the page for a status. `incident` is a name that the operator finds in the log. Talks to nobody."""
+    title, advice = MESSAGES.get(status, MESSAGES[400])
+    language = dependencies.language(request)
+    values = {"title": title, "advice": advice, "incident": incident, "here": None}
+    return pages.render(request, "error", language=language, status=status, **values)
+
+
+def link_broken(request: Request) -> Response:
+    """Explain that a link was cut or changed, and how to get a new one (R6)."""
+    is_confirmation = request.url.path.startswith("/confirm/")
+    return _start_again(request, "broken", status=404, is_confirmation=is_confirmation)
+
+
+def link_expired(request: Request) -> Response:
+    """Explain that a link is too old, when nothing else is known of it."""
+    return _start_again(request, "expired", status=410, again=None)
+
+
+def _start_again(request: Request, template: str, *, status: int, **values: object) -> Response:
+    with transaction() as session:
+        offered = [pages.publication(one) for one in newsletters.all_newsletters(session)]
+    return pages.render(
+        request,
+        template,
+        language=dependencies.language(request, *(one.language for one in offered[:1])),
+        status=status,
+        newsletter=offered[0] if len(offered) == 1 else None,
+        offered=offered,
+        here=None,
+        **values,
+    )
+
+
+def _http(request: Request, error: HTTPException) -> Response:
+    if error.status_code < 400:
+        return Response(status_code=error.status_code, headers=error.headers)
+    response = page(request, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _unreadable(request: Request, error: RequestValidationError) -> Response:
+    is_path = any(problem["loc"][:1] == ("path",) for problem in error.errors())
+    return page(request, 404 if is_path else 422)
+
+
+def _not_found(request: Request, _error: Exception) -> Response:
+    return page(request, 404)
+
+
+def _broken(request: Request, _error: Exception) -> Response:
+    return link_broken(request)
+
+
+def _gone(request: Request, _error: Exception) -> Response:
+    return link_expired(request)
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    log.error("database unavailable", error=type(error).__qualname__)
+    response = page(request, 503)
+    response.headers["Retry-After"] = "60"
+    return response
+
+
+HANDLERS: Final[dict[int | type[Exception], Callable[[Request, Any], Any]]] = {
+    HTTPException: _http,
+    RequestValidationError: _unreadable,
+    newsletters.NewsletterNotFound: _not_found,
+    issues.IssueNotFound: _not_found,
+    links.TokenInvalid: _broken,
+    links.TokenExpired: _gone,
+    subscriptions.SubscriptionNotFound: _gone,
+    OperationalError: _unavailable,
+}

@@ -1,0 +1,156 @@
+"""Contexts of mails as the templates get them: own texts about an invented publication, with a full and a bare one each."""
+
+import shutil
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+NONCE = "5f1c9a02b7d3"
+PLACEHOLDERS = {name: f"q{NONCE}{name}q" for name in ("address", "since", "confirm", "unsubscribe", "preferences")}
+Context = dict[str, object]
+
+
+def chromium_path() -> str | None:
+    """Find the browser that the tests look through, or None."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def article(title: str, slug: str, **more: object) -> Context:
+    """An article of which nothing is known but title and address, unless `more` says so."""
+    return {
+        "title": title,
+        "url": f"https://courrier.example/{slug}?a=1&b=2",
+        "excerpt": "",
+        "author": None,
+        "topic": None,
+        "minutes": 0,
+        "image": None,
+        "published_at": datetime(2025, 11, 27, 9, 30, tzinfo=ZoneInfo("Europe/Paris")),
+        **more,
+    }
+
+
+def picture(name: str, credit: str | None = None) -> Context:
+    """A picture that the site serves."""
+    return {"url": f"https://courrier.example/img/{name}.jpg", "alt": f"Vue de {name}, à l’aube.", "credit": credit}
+
+
+LEAD = article(
+    "Le Kazakhstan rouvre le dossier de l’eau du Syr-Daria",
+    "eau-syr-daria",
+    excerpt="Trois ans après l’échec de Douchanbé, les cinq pays de la région reprennent les discussions sur le partage "
+    "des eaux. Les agriculteurs de Kyzylorda, eux, n’attendent plus rien des sommets.",
+    author="Aliya Bekova",
+    topic="Kazakhstan",
+    minutes=7,
+    image=picture("lead", "A. Nurlan"),
+)
+POLITICS = [
+    article(
+        "Bichkek réforme son Parlement sans passer par les urnes",
+        "bichkek-parlement",
+        excerpt="Le nouveau mode de scrutin redessine trente circonscriptions. À Naryn, les candidats découvrent la carte.",
+        author="Temir Sadykov",
+        topic="Politique",
+        minutes=5,
+        image=picture("t1"),
+    ),
+    article(
+        "À Douchanbé, la succession se prépare à huis clos",
+        "douchanbe",
+        excerpt="Remaniement à la tête des régions et silence des médias publics : ce que l’on sait.",
+        topic="Politique",
+        minutes=4,
+        image=picture("t2"),
+    ),
+]
+SOCIETY = [
+    article(
+        "Mer d’Aral : le saxaoul regagne du terrain",
+        "saxaoul",
+        excerpt="En dix ans, un million d’hectares plantés côté ouzbek. La forêt retient le sel, mais boit l’eau qui manque.",
+        author="Dilnoza Karimova",
+        topic="Société & environnement",
+        minutes=6,
+        image=picture("t4"),
+    ),
+    article(
+        "Écoles rurales : apprendre le tadjik par la radio",
+        "ecoles",
+        excerpt="Dans le Pamir, quarante villages suivent la classe à la fréquence 98,4, quand la neige ferme le col.",
+        topic="Société & environnement",
+        minutes=4,
+    ),
+]
+BRIEFS = [
+    article("Un train de nuit relie de nouveau Tachkent à Samarcande", "train", topic="Ouzbékistan", minutes=2),
+    article("Turkménistan : le prix du pain triple dans l’est du pays", "pain", topic="Turkménistan", minutes=3),
+    article("Қазақ киносы : trois films à voir au festival d’Almaty", "cinema", topic="Culture", minutes=4),
+    article("Le yak, monnaie d’hiver des vallées kirghizes", "yak", topic="Économie", author="Jyldyz Osmon"),
+]
+NEWSLETTER = {
+    "name": "Le Courrier d’Asie centrale",
+    "description": "Chaque vendredi, l’actualité de cinq pays.",
+    "url": "https://courrier.example/",
+    "language": "fr",
+    "publisher": "Association Le Courrier",
+    "postal_address": "12 rue des Caravanes\n67000 Strasbourg\nFrance",
+    "brand_color": "#0F5C5C",
+    "brand_color_dark": "#7CC7BD",
+    "subscribe_url": "https://lettre.example/hebdo",
+    "sender_name": "Le Courrier",
+}
+BARE_NEWSLETTER = {**NEWSLETTER, "description": "", "postal_address": "", "publisher": "Le Courrier"}
+READER = {
+    "address": PLACEHOLDERS["address"],
+    "since": PLACEHOLDERS["since"],
+    "preferences_url": f"https://lettre.example/p/{PLACEHOLDERS['preferences']}",
+    "unsubscribe_url": f"https://lettre.example/u/{PLACEHOLDERS['unsubscribe']}",
+    "is_tracked": False,
+}
+ISSUE = {
+    "newsletter": NEWSLETTER,
+    "issue": {
+        "title": LEAD["title"],
+        "number": 129,
+        "date": datetime(2025, 11, 28, 7, 0, tzinfo=ZoneInfo("Europe/Paris")),
+        "preview_text": "Aussi : Bichkek réforme son Parlement, un train de nuit Tachkent–Samarcande et le retour du saxaoul.",
+        "introduction": [
+            "Bonjour,",
+            "Cette semaine, l’eau revient au centre des négociations régionales : Astana veut un accord avant le "
+            "printemps. Nous avons aussi suivi la réforme électorale kirghize jusque dans les villages de Naryn.",
+            "Bonne lecture,",
+        ],
+        "signature": "Camille Ferrand, rédactrice en chef",
+        "web_url": "https://lettre.example/i/129",
+    },
+    "lead": LEAD,
+    "sections": [
+        {"title": "Politique", "articles": POLITICS},
+        {"title": "Société & environnement", "articles": SOCIETY},
+    ],
+    "briefs": BRIEFS,
+    "more": {"count": 12, "url": "https://courrier.example/"},
+    "reader": READER,
+}
+BARE_ISSUE = {
+    "newsletter": BARE_NEWSLETTER,
+    "issue": {**ISSUE["issue"], "number": None, "introduction": [], "signature": None, "preview_text": ""},
+    "lead": article("Une seule nouvelle", "seule"),
+    "sections": [],
+    "briefs": [],
+    "more": None,
+    "reader": {**READER, "since": ""},
+}
+CONFIRM = {
+    "newsletter": NEWSLETTER,
+    "confirm_url": f"https://lettre.example/confirm/{PLACEHOLDERS['confirm']}",
+    "address": PLACEHOLDERS["address"],
+    "days": 7,
+}
+ALREADY = {"newsletter": NEWSLETTER, "reader": READER}
+# By template: the contexts that it must render.
+CONTEXTS: dict[str, dict[str, Context]] = {
+    "issue": {"full": ISSUE, "bare": BARE_ISSUE, "online": {**ISSUE, "reader": None}},
+    "confirm": {"full": CONFIRM, "bare": {**CONFIRM, "newsletter": BARE_NEWSLETTER, "days": 1}},
+    "already": {"full": ALREADY, "bare": {**ALREADY, "newsletter": BARE_NEWSLETTER}},
+}

@@ -1,0 +1,303 @@
+"""The links that mails carry: confirm, unsubscribe, one-click, preferences."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from mailer import clock, links, subscriptions
+from mailer.db import transaction
+from mailer.links import Purpose
+from mailer.models.audience import EndedReason, SubscriptionState
+from tests.conftest import SmtpInbox
+from tests.web_site import (
+    COOKIE,
+    Site,
+    confirmed_reader,
+    consents,
+    ended_reader,
+    heading,
+    pending_reader,
+    requests,
+    running_site,
+    sent_issue,
+    signup_cookie,
+    state,
+)
+
+CONFIRMED, PENDING, ENDED = SubscriptionState.CONFIRMED, SubscriptionState.PENDING, SubscriptionState.ENDED
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+@pytest.fixture
+def site(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with running_site(monkeypatch) as running:
+        yield running
+
+
+# --- confirming
+
+
+def test_opening_the_link_elsewhere_changes_nothing_and_the_button_confirms(site: Site) -> None:
+    pending_reader()
+    path = site.confirm_path()
+    for _ in range(20):
+        assert heading(site.client.get(path)) == "Plus qu’un geste"
+        assert site.client.head(path).status_code == 200
+    assert state() == PENDING
+    response = site.client.post(path)
+    assert (response.status_code, heading(response)) == (200, "Votre inscription est confirmée")
+    assert state() == CONFIRMED
+
+
+def test_a_second_confirmation_changes_nothing(site: Site) -> None:
+    pending_reader()
+    site.client.post(site.confirm_path())
+    before = consents()
+    assert heading(site.client.post(site.confirm_path())) == "Votre inscription est déjà confirmée"
+    assert heading(site.client.get(site.confirm_path())) == "Votre inscription est déjà confirmée"
+    assert consents() == before
+
+
+def test_the_page_says_when_the_first_issue_comes_and_offers_the_latest(site: Site) -> None:
+    pending_reader()
+    issue_id = sent_issue()
+    page = site.client.post(site.confirm_path()).text
+    assert re.search(r"Premier envoi\xa0: vendredi \d+\xa0\w+\xa0\d{4} à 7\xa0h \(heure de Paris\)\.", page)
+    assert f'href="/i/{issue_id}"' in page
+
+
+def test_the_browser_that_filled_in_the_form_confirms_by_opening_the_link(site: Site) -> None:
+    request_id = pending_reader()
+    response = site.client.get(site.confirm_path(), headers=signup_cookie(request_id))
+    assert heading(response) == "Votre inscription est confirmée"
+    assert state() == CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("Sec-Purpose", "prefetch"), ("Sec-Purpose", "prerender"), ("Purpose", "prefetch"), ("X-Moz", "prefetch")],
+)
+def test_a_prefetch_never_confirms(site: Site, name: str, hint: str) -> None:
+    headers = {**signup_cookie(pending_reader()), name: hint}
+    assert heading(site.client.get(site.confirm_path(), headers=headers)) == "Plus qu’un geste"
+    assert state() == PENDING
+
+
+def test_head_never_confirms(site: Site) -> None:
+    assert site.client.head(site.confirm_path(), headers=signup_cookie(pending_reader())).status_code == 200
+    assert state() == PENDING
+
+
+def test_the_cookie_of_another_sign_up_does_not_confirm(site: Site) -> None:
+    pending_reader()
+    for other in (pending_reader("somebody@example.org"), 99):
+        assert heading(site.client.get(site.confirm_path(), headers=signup_cookie(other))) == "Plus qu’un geste"
+    assert state() == PENDING
+
+
+def test_a_forged_cookie_or_one_of_yesterday_does_not_confirm(site: Site) -> None:
+    request_id = pending_reader()
+    forged = {"Cookie": f"{COOKIE}={links.sign_now(Purpose.CONFIRM, request_id, clock.now())}"}
+    for cookie in (forged, signup_cookie(request_id, made=timedelta(hours=25))):
+        assert heading(site.client.get(site.confirm_path(), headers=cookie)) == "Plus qu’un geste"
+    assert state() == PENDING
+
+
+def test_an_old_link_asks_for_a_new_one_to_the_same_address(site: Site) -> None:
+    pending_reader()
+    path = site.confirm_path(made=timedelta(days=8))
+    assert (site.client.get(path).status_code, heading(site.client.post(path))) == (410, "Ce lien a expiré")
+    response = site.client.post(f"{path}/again")
+    assert (response.status_code, response.headers["location"]) == (303, "/check-inbox")
+    assert [asked.address for asked in requests()] == ["lea@example.org"] * 2
+    assert state() == PENDING
+
+
+def test_a_link_from_before_the_reader_left_does_not_bring_them_back(site: Site) -> None:
+    ended_reader()
+    for answer in (site.client.get(site.confirm_path()), site.client.post(site.confirm_path())):
+        assert (answer.status_code, heading(answer)) == (410, "Ce lien a expiré")
+    assert state() == ENDED
+
+
+def test_the_link_of_an_erased_subscription_leads_to_the_form(site: Site) -> None:
+    response = site.client.get(site.confirm_path())
+    assert (response.status_code, heading(response)) == (410, "Ce lien a expiré")
+    assert 'href="/courrier"' in response.text
+
+
+# --- broken links
+
+
+def test_a_changed_link_opens_nothing_wherever_it_was_changed(site: Site) -> None:
+    pending_reader()
+    genuine = links.sign_now(Purpose.CONFIRM, 1, clock.now())
+    for place in range(len(genuine)):
+        changed = genuine[:place] + ("B" if genuine[place] == "A" else "A") + genuine[place + 1 :]
+        assert site.client.post(f"/confirm/{changed}").status_code == 404
+    assert state() == PENDING
+
+
+@pytest.mark.parametrize("token", ["", "x", "é", "%00", "A" * 40, "A" * 4000, "..%2f..", "%F0%9F%98%80"])
+def test_a_cut_link_says_what_to_do(site: Site, token: str) -> None:
+    for first_word in ("confirm", "u", "p"):
+        assert site.client.get(f"/{first_word}/{token}").status_code == 404
+    assert heading(site.client.get("/u/abc")) == "Ce lien ne fonctionne pas"
+
+
+def test_no_token_opens_what_it_was_not_made_for(site: Site) -> None:
+    confirmed_reader()
+    words = {Purpose.CONFIRM: "confirm", Purpose.UNSUBSCRIBE: "u", Purpose.PREFERENCES: "p"}
+    for purpose in Purpose:
+        for made_for, word in words.items():
+            if purpose != made_for:
+                response = site.client.post(f"/{word}/{site.token(purpose)}", data={"language": "en"})
+                assert response.status_code == 404
+    assert state() == CONFIRMED
+
+
+# --- leaving
+
+
+def test_opening_the_link_asks_and_the_button_unsubscribes(site: Site) -> None:
+    confirmed_reader()
+    path = f"/u/{site.token(Purpose.UNSUBSCRIBE)}"
+    for _ in range(20):
+        assert heading(site.client.get(path)) == "Se désinscrire de la newsletter\u00a0?"
+        assert site.client.head(path).status_code == 200
+    assert state() == CONFIRMED
+    assert heading(site.client.post(path)) == "C’est fait, vous ne recevrez plus la newsletter"
+    assert state() == ENDED
+    assert heading(site.client.post(path)) == "C’est fait, vous ne recevrez plus la newsletter"
+    assert heading(site.client.get(path)) == "Cette adresse est déjà désinscrite"
+
+
+def test_pages_of_a_mails_links_mask_the_address(site: Site) -> None:
+    confirmed_reader()
+    unsubscribe, preferences = site.token(Purpose.UNSUBSCRIBE), site.token(Purpose.PREFERENCES)
+    answers = [
+        site.client.get(f"/p/{preferences}"),
+        site.client.get(f"/u/{unsubscribe}"),
+        site.client.get(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click"),
+        site.client.post(f"/u/{unsubscribe}"),
+        site.client.get(f"/u/{unsubscribe}"),
+        site.client.post(f"/u/{unsubscribe}/undo"),
+    ]
+    for answer in answers:
+        assert "r••@example.org" in answer.text
+        assert "r0@example.org" not in answer.text
+
+
+def test_undo_brings_the_reader_back(site: Site) -> None:
+    ended_reader()
+    path = f"/u/{site.token(Purpose.UNSUBSCRIBE)}"
+    assert f'action="{path}/undo"' in site.client.get(path).text
+    assert heading(site.client.post(f"{path}/undo")) == "Vous recevrez de nouveau la newsletter"
+    assert heading(site.client.post(f"{path}/undo")) == "Vous recevrez de nouveau la newsletter"
+    assert state() == CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("reason", "ago", "offers_form"),
+    [(EndedReason.UNSUBSCRIBED, 31, True), (EndedReason.BOUNCED, 1, True), (EndedReason.COMPLAINED, 1, False)],
+)
+def test_undo_is_for_a_month_and_for_who_left_by_themselves(
+    site: Site, reason: EndedReason, ago: int, offers_form: bool
+) -> None:
+    ended_reader(reason, ago=timedelta(days=ago))
+    response = site.client.post(f"/u/{site.token(Purpose.UNSUBSCRIBE)}/undo")
+    assert heading(response) == "Cette adresse est déjà désinscrite"
+    assert "/undo" not in response.text
+    assert ('href="/courrier"' in response.text) == offers_form
+    assert state() == ENDED
+
+
+def test_the_links_of_an_erased_reader_do_no_harm(site: Site) -> None:
+    path = f"/u/{site.token(Purpose.UNSUBSCRIBE)}"
+    for answer in (site.client.get(path), site.client.post(path)):
+        assert (answer.status_code, heading(answer)) == (200, "This address is already unsubscribed")
+    assert site.client.post(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click").status_code == 200
+
+
+# --- the mail program's button
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": ONE_CLICK},
+        {"files": {"List-Unsubscribe": (None, "One-Click")}},
+        {"content": b""},
+        {"content": b"--x\r\nbroken", "headers": {"Content-Type": "multipart/form-data"}},
+    ],
+)
+def test_one_click_unsubscribes_however_the_body_is_encoded(site: Site, body: dict) -> None:
+    confirmed_reader()
+    path = f"/u/{site.token(Purpose.ONE_CLICK)}/one-click"
+    for _ in range(2):
+        response = site.client.post(path, **body)
+        assert (response.status_code, response.content) == (200, b"")
+        assert "set-cookie" not in response.headers
+    with transaction() as session:
+        assert subscriptions.get(session, 1).ended_reason == EndedReason.ONE_CLICK
+
+
+def test_one_click_answers_an_unknown_token_alike(site: Site) -> None:
+    confirmed_reader()
+    known = site.client.post(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click", data=ONE_CLICK)
+    for token in ("x", "A" * 40, site.token(Purpose.ONE_CLICK, 99), site.token(Purpose.UNSUBSCRIBE)):
+        unknown = site.client.post(f"/u/{token}/one-click", data=ONE_CLICK)
+        assert (unknown.status_code, unknown.content) == (known.status_code, known.content)
+
+
+def test_opening_the_one_click_address_changes_nothing_and_offers_a_button(site: Site) -> None:
+    confirmed_reader()
+    path = f"/u/{site.token(Purpose.ONE_CLICK)}/one-click"
+    for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+        site.client.request(method, path)
+    assert state() == CONFIRMED
+    (action,) = re.findall(r'action="([^"]+)"', site.client.get(path).text)
+    site.client.post(action)
+    assert state() == ENDED
+
+
+# --- preferences
+
+
+def test_a_reader_chooses_the_language_of_the_mails(site: Site) -> None:
+    confirmed_reader()
+    path = f"/p/{site.token(Purpose.PREFERENCES)}"
+    assert heading(site.client.get(path)) == "Vos préférences"
+    response = site.client.post(path, data={"language": "en"})
+    assert heading(response) == "Your preferences"
+    assert 'role="status">Your preferences are saved.' in response.text
+    with transaction() as session:
+        assert subscriptions.get(session, 1).language == "en"
+
+
+def test_saving_the_same_again_logs_nothing(site: Site) -> None:
+    confirmed_reader()
+    before = consents()
+    site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data={"language": "fr"})
+    assert consents() == before
+
+
+@pytest.mark.parametrize("language", ["", "de", "fr\0", "<b>"])
+def test_a_language_that_we_do_not_speak_is_refused(site: Site, language: str) -> None:
+    confirmed_reader()
+    response = site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data={"language": language})
+    assert response.status_code == 422
+
+
+def test_the_preferences_of_who_left_lead_to_the_way_back(site: Site) -> None:
+    ended_reader()
+    response = site.client.get(f"/p/{site.token(Purpose.PREFERENCES)}", follow_redirects=True)
+    assert heading(response) == "Cette adresse est déjà désinscrite"
+
+
+def test_who_has_no_message_at_hand_learns_how_to_get_the_link(site: Site) -> None:
+    page = site.client.get("/preferences").text
+    assert "au bas de chaque numéro" in page
+    assert 'href="/courrier"' in page
