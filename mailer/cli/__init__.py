@@ -6,7 +6,6 @@ from typing import Annotated
 import click
 import typer
 
-from mailer import __version__
 from mailer.cli import articles, demo, feeds, issues, newsletters, output, subscribers, system, users
 from mailer.cli.demo_readers import CheckFailed
 

@@ -20,7 +20,9 @@ def list_(slug: Slug, limit: Annotated[int, typer.Option(min=1, max=1000, help="
     with transaction() as session:
         feeds = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletters.get(session, slug).id)
         newest = (Article.published_at.desc().nulls_last(), Article.id)
-        found = session.execute(select(Article).where(Article.feed_id.in_(feeds)).order_by(*newest).limit(limit)).scalars()
+        found = session.execute(
+            select(Article).where(Article.feed_id.in_(feeds)).order_by(*newest).limit(limit)
+        ).scalars()
         rows = [
             {
                 "id": one.id,

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mailer import accounts, clock, issues, links, newsletters, polling, scheduling, subscriptions
 from mailer.cli import demo_scenario, output
-from mailer.cli.demo_installation import SLUG, Installation, running, set_up_newsletter
+from mailer.cli.demo_installation import SLUG, Installation, Progress, running, set_up_newsletter
 from mailer.cli.demo_readers import CheckFailed
 from mailer.db import transaction
 
@@ -27,7 +27,9 @@ QUICK = {"MAILER_TICK_SECONDS": "1", "MAILER_FEED_MINUTES": "0.5"}
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Play everything without a person, check it, and end.")] = False,
     feed: Annotated[str | None, typer.Option(metavar="FILE_OR_URL", help="Your own RSS, Atom or JSON feed.")] = None,
-    outbox: Annotated[Path | None, typer.Option(metavar="DIR", help="With --once: where every mail is written.")] = None,
+    outbox: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --once: where every mail is written.")
+    ] = None,
     data: Annotated[Path, typer.Option(metavar="DIR", help="Where the demo keeps its state.")] = DATA,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the state of earlier runs.")] = False,
 ) -> None:
@@ -156,7 +158,7 @@ def _greet(installation: Installation) -> None:
     output.say("Nothing leaves this machine. Ctrl-C stops everything; the next start goes on from here.")
 
 
-def _progress(stack: ExitStack) -> "demo_scenario.Progress":
+def _progress(stack: ExitStack) -> Progress:
     """Show what is being done: a spinner on a terminal, a line each elsewhere."""
     console = output.console()
     if not console.is_terminal or output.CHOICES.quiet:

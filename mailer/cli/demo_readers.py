@@ -97,7 +97,7 @@ class Reader:
         browser = self.browser if same_browser else self.open_browser()
         page = browser.get(link)
         _expect(page.status_code == 200, f"the confirmation link answered {page.status_code}")
-        has_button = any("/confirm/" in (form.action or "") for form in html.fromstring(page.content).forms)
+        has_button = any("/confirm/" in (form.action or "") for form in _forms(page))
         if same_browser:
             _expect(not has_button, "the browser that filled in the form was asked to press a button again")
         else:
@@ -115,8 +115,7 @@ class Reader:
     def _submit(
         self, page: httpx.Response, *, browser: httpx.Client | None = None, action_part: str = "", **fields: str
     ) -> httpx.Response:
-        document = html.fromstring(page.content, base_url=str(page.url))
-        form = next(one for one in document.forms if action_part in (one.action or ""))
+        form = next(one for one in _forms(page) if action_part in (one.action or ""))
         values = {**dict(form.form_values()), **fields}
         return (browser or self.browser).post(page.url.join(form.action or ""), data=values)
 
@@ -137,6 +136,11 @@ def wait_until(what: str, look: Callable[[], Found | None], *, seconds: float = 
         if time.monotonic() > deadline:
             raise CheckFailed(f"{what}: not within {seconds:.0f} seconds")
         time.sleep(0.1)
+
+
+def _forms(page: httpx.Response) -> list[html.FormElement]:
+    document = html.document_fromstring(page.content)
+    return [form for form in document.iter("form") if isinstance(form, html.FormElement)]
 
 
 def _at_least(count: int, mails: list[Mail]) -> list[Mail] | None:

@@ -34,9 +34,15 @@ def show(issue_id: IssueId) -> None:
     """Show an issue, its articles, and what became of its deliveries."""
     with transaction() as session:
         issue = issues.get(session, issue_id)
-        articles = [{"title": one.title, "layout": layout, "url": one.url} for one, layout in issues.placed(session, issue_id)]
+        articles = [
+            {"title": one.title, "layout": layout, "url": one.url} for one, layout in issues.placed(session, issue_id)
+        ]
         value = {**_value(session, issue), "articles": articles}
-    lines = [f"{name.replace('_', ' '):14} {'–' if one is None else one}" for name, one in value.items() if name != "articles"]
+    lines = [
+        f"{name.replace('_', ' '):14} {'–' if one is None else one}"
+        for name, one in value.items()
+        if name != "articles"
+    ]
     lines += [f"  {one['layout']:5} {one['title']}" for one in articles]
     output.emit(value, text="\n".join(lines))
 
@@ -53,9 +59,11 @@ def next_(slug: Slug) -> None:
     with transaction() as session:
         newsletter = newsletters.get(session, slug)
         found = selection.select_articles(session, newsletter, now=now)
+        due_at = newsletters.next_slot(newsletter, now=now)
+        zone = schedules.zone(newsletter.timezone)
         value = {
             "newsletter": slug,
-            "due_at": newsletters.next_slot(newsletter, now=now),
+            "due_at": due_at,
             "window_start": found.window_start,
             "window_end": found.window_end,
             "is_enough": found.is_enough,
@@ -63,8 +71,9 @@ def next_(slug: Slug) -> None:
             "articles": [_choice(one) for one in found.chosen],
             "left_out": [_choice(one) for one in found.left_out],
         }
-    due = value["due_at"]
-    lines = [f"Next issue of {slug}: {due.astimezone(schedules.zone(newsletter.timezone)):%A %d %B %Y, %H:%M %Z}" if due else f"{slug} has no schedule; its issues are made by hand."]
+    lines = [f"{slug} has no schedule; its issues are made by hand."]
+    if due_at is not None:
+        lines = [f"Next issue of {slug}: {due_at.astimezone(zone):%A %d %B %Y, %H:%M %Z}"]
     lines += [f"  {one.layout or '':5} {one.article.title}\n        {one.reason}" for one in found.chosen]
     lines += [f"  out   {one.article.title}\n        {one.reason}" for one in found.left_out]
     if not found.chosen:
@@ -78,7 +87,9 @@ def create(slug: Slug) -> None:
     with transaction() as session:
         issue = issues.draft(session, newsletters.get(session, slug), now=clock.now())
         value = _value(session, issue)
-    output.emit(value, text=f"Drafted issue {value['id']}: {value['subject']}\nSend it: mailer issue send {value['id']}")
+    output.emit(
+        value, text=f"Drafted issue {value['id']}: {value['subject']}\nSend it: mailer issue send {value['id']}"
+    )
 
 
 @app.command()
@@ -176,10 +187,18 @@ def deliveries(
         issues.get(session, issue_id)
         lines = ledger.log(session, issue_id, outcome=outcome, after_id=after, limit=limit)
     rows = [
-        {"delivery": one.delivery_id, "address": one.address, "outcome": one.outcome, "reply": one.reply, "at": one.recorded_at}
+        {
+            "delivery": one.delivery_id,
+            "address": one.address,
+            "outcome": one.outcome,
+            "reply": one.reply,
+            "at": one.recorded_at,
+        }
         for one in lines
     ]
-    output.emit_rows(rows, columns=("delivery", "address", "outcome", "reply", "at"), empty="There is no such delivery.")
+    output.emit_rows(
+        rows, columns=("delivery", "address", "outcome", "reply", "at"), empty="There is no such delivery."
+    )
 
 
 def _ask_for(count: int) -> None:

@@ -17,7 +17,18 @@ from rich.table import Table
 from sqlalchemy.exc import OperationalError as DatabaseUnreachable
 from sqlalchemy.exc import ProgrammingError
 
-from mailer import accounts, addresses, inlining, issues, newsletters, queue, rendering, schedules, settings, subscriptions
+from mailer import (
+    accounts,
+    addresses,
+    inlining,
+    issues,
+    newsletters,
+    queue,
+    rendering,
+    schedules,
+    settings,
+    subscriptions,
+)
 from mailer.embedded.inbox import InboxFailed
 from mailer.embedded.processes import ChildDied, ChildNotStarted
 from mailer.embedded.services import ServicesFailed

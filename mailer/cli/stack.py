@@ -41,13 +41,22 @@ class Stack:
 
     def worker(self) -> Child:
         """Describe the Celery worker, which serves every queue."""
-        options = ["--concurrency", str(self.worker_processes), "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+        options = [
+            "--concurrency",
+            str(self.worker_processes),
+            "--loglevel",
+            "WARNING",
+            "--without-gossip",
+            "--without-mingle",
+        ]
         return self.child("worker", "celery", "-A", "workers.app", "worker", *options)
 
     def beat(self) -> Child:
         """Describe Celery beat, which only ticks."""
         schedule = str(self.folder / "beat-schedule")
-        return self.child("beat", "celery", "-A", "workers.app", "beat", "--loglevel", "WARNING", "--schedule", schedule)
+        return self.child(
+            "beat", "celery", "-A", "workers.app", "beat", "--loglevel", "WARNING", "--schedule", schedule
+        )
 
     def inbox(self, *, smtp_port: int, http_port: int) -> Child:
         """Describe the local inbox, which catches every mail."""
@@ -57,7 +66,14 @@ class Stack:
     def site(self, *, port: int, subscribe_url: str, feed_file: Path | None) -> Child:
         """Describe the sample publication's site."""
         scheme = "https" if self.tls else "http"
-        arguments = ["--port", str(port), "--base-url", f"{scheme}://localhost:{port}", "--subscribe-url", subscribe_url]
+        arguments = [
+            "--port",
+            str(port),
+            "--base-url",
+            f"{scheme}://localhost:{port}",
+            "--subscribe-url",
+            subscribe_url,
+        ]
         arguments += ["--state-dir", str(self.folder / "site")]
         if feed_file is not None:
             arguments += ["--feed", str(feed_file)]

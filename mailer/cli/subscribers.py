@@ -49,17 +49,15 @@ def show(address: Address) -> None:
         entries = session.execute(
             select(Consent).where(Consent.subscription_id.in_([one.id for one in rows])).order_by(Consent.id)
         ).scalars()
-        value = {
-            "address": found.address,
-            "subscriptions": [_value(one, found.address) for one in rows],
-            "consents": [
-                {"at": one.at, "event": one.event, "source": one.source, "network": one.network, "detail": one.detail}
-                for one in entries
-            ],
-        }
+        standing = [_value(one, found.address) for one in rows]
+        consents: list[dict[str, object]] = [
+            {"at": one.at, "event": one.event, "source": one.source, "network": one.network, "detail": one.detail}
+            for one in entries
+        ]
+        value = {"address": found.address, "subscriptions": standing, "consents": consents}
     lines = [found.address]
-    lines += [f"  subscription {one['id']}: {one['state']}" for one in value["subscriptions"]]  # type: ignore[index, attr-defined]
-    lines += [f"  {one['at']:%Y-%m-%d %H:%M} UTC  {one['event']}  {one['source'] or ''}" for one in value["consents"]]  # type: ignore[index, attr-defined]
+    lines += [f"  subscription {one['id']}: {one['state']}" for one in standing]
+    lines += [f"  {one['at']}  {one['event']}  {one['source'] or ''}" for one in consents]
     output.emit(value, text="\n".join(lines))
 
 

@@ -27,7 +27,9 @@ Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where mailer.toml is written.")] = Path(),
     public_url: Annotated[str, typer.Option(help="Where readers reach the service.")] = "https://lettre.example",
-    smtp_url: Annotated[str, typer.Option(help="Where mail is handed over.")] = "smtp+starttls://user:password@mail.example:587",
+    smtp_url: Annotated[
+        str, typer.Option(help="Where mail is handed over.")
+    ] = "smtp+starttls://user:password@mail.example:587",
     database_url: Annotated[str, typer.Option(help="PostgreSQL.")] = "postgresql://mailer@localhost/mailer",
     redis_url: Annotated[str, typer.Option(help="Redis or Valkey.")] = "redis://localhost:6379/0",
 ) -> None:
@@ -60,7 +62,9 @@ def up(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Worker processes.")] = 2,
-    embedded: Annotated[bool, typer.Option("--embedded", help="Start own PostgreSQL and Valkey, kept in .mailer/data.")] = False,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Start own PostgreSQL and Valkey, kept in .mailer/data.")
+    ] = False,
 ) -> None:
     """Run web server, worker and beat together until Ctrl-C; brings the database up to date first."""
     folder = Path(".mailer").absolute()
@@ -80,7 +84,9 @@ def up(
         for child in (processes.web(), processes.worker(), processes.beat()):
             supervisor.start(child)
         wait_for_port(host, port, timeout_seconds=60, check=supervisor.check)
-        output.say(f"Ready at http://{host}:{port} for {chosen.public_url}. Ctrl-C stops everything; logs are in {folder}.")
+        output.say(
+            f"Ready at http://{host}:{port} for {chosen.public_url}. Ctrl-C stops everything; logs are in {folder}."
+        )
         supervisor.wait()
 
 
@@ -97,7 +103,7 @@ def web(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     settings.load()
     stack = Stack(environment={}, folder=Path(tempfile.gettempdir()), host=host, port=port)
     # The server takes this process's place, so that it gets the signals.
-    os.execv(sys.executable, stack.web().argv)  # noqa: S606
+    os.execv(sys.executable, list(stack.web().argv))  # noqa: S606
 
 
 def inbox(

@@ -80,6 +80,8 @@ def _bar(issue_id: int) -> None:
 
 
 def _sentence(state: IssueState, found: ledger.Equation) -> str:
-    parts = f"{found.accepted} accepted + {found.refused} refused + {found.skipped} skipped + {found.uncertain} uncertain"
+    parts = (
+        f"{found.accepted} accepted + {found.refused} refused + {found.skipped} skipped + {found.uncertain} uncertain"
+    )
     waiting = f" + {found.waiting} waiting" if found.waiting else ""
     return f"{state}: {found.recipients} recipients = {parts}{waiting}"
