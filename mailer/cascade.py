@@ -26,7 +26,7 @@ class Use:
     """A declaration as one selector applies it.
 
     `rank` is specificity and place; a style attribute has none. `conditions` are what must hold besides the match:
-    the at-rules around it and, if it has pseudo-classes, the selector.
+    the at-rules around it and pseudo-classes.
     """
 
     declaration: Declaration
@@ -70,7 +70,7 @@ def attribute(uses: Sequence[Use], promoted: frozenset[Source]) -> str:
         if use.is_conditional:
             continue
         name, value = use.declaration.name, use.declaration.value
-        rivals = raised + [other for other in uses[:position] if other.source in promoted]
+        rivals = raised + [other for other in uses[:position] if other.is_conditional and other.source in promoted]
         is_raised = _must_be_raised(use, rivals, uses[position + 1 :], promoted)
         raised += [use] if is_raised else []
         if _is_understood(name, value):
@@ -79,7 +79,7 @@ def attribute(uses: Sequence[Use], promoted: frozenset[Source]) -> str:
         flag = "!important" if is_raised or use.layer == 3 else ""
         kept.append((name, f"{name}:{value}{flag}"))
     for use in uses:
-        if use.source in promoted:
+        if use.is_conditional and use.source in promoted:
             _refuse_if_overtaking(use, uses)
     return ";".join(text for _, text in kept)
 
@@ -126,7 +126,7 @@ def _refuse_if_overtaking(use: Use, uses: Sequence[Use]) -> None:
 def _ambiguous(one: Use, other: Use) -> Ambiguous:
     return Ambiguous(
         f"“{one.selector} {{{one.declaration.text}}}” and “{other.selector} {{{other.declaration.text}}}” cannot both "
-        "keep their rank when styles are inlined: give both !important, or neither."
+        "keep their rank when styles are inlined: set the property in only one of them."
     )
 
 

@@ -219,6 +219,11 @@ def fail(session: Session, issue_id: int, reason: str, *, now: datetime) -> None
     _move(session, issue, EDITABLE_STATES, IssueState.FAILED, state_reason=reason[:500], updated_at=now)
 
 
+def reopen(session: Session, issue: Issue, *, now: datetime) -> None:
+    """Make an issue that could not be started a draft again. Raises IssueStateForbids."""
+    _move(session, issue, (IssueState.FAILED,), IssueState.DRAFT, state_reason=None, scheduled_at=None, updated_at=now)
+
+
 def pause(session: Session, issue: Issue, reason: str, *, now: datetime) -> None:
     """Stop handing over; workers notice within a second. Raises IssueStateForbids."""
     _move(session, issue, (IssueState.SENDING,), IssueState.PAUSED, state_reason=reason[:500], updated_at=now)

@@ -25,6 +25,9 @@ def set_up(level: int = logging.INFO) -> None:
     logging.root.setLevel(level)
     # It names every URL that a feed is read from, query string and all.
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Two lines for every tick say nothing.
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 
 
 class _JsonFormatter(logging.Formatter):

@@ -126,7 +126,7 @@ def _environment(language: str, folders: tuple[Path, ...]) -> jinja2.Environment
         sans_headings=code in SANS_HEADINGS,
     )
     environment.filters.update(
-        date=functools.partial(i18n.format_date, language),
+        date=functools.partial(_date, language),
         time=functools.partial(i18n.format_time, language),
         number=functools.partial(i18n.format_number, language),
         wrap=wrap,
@@ -160,6 +160,12 @@ def _ngettext(language: str) -> Callable[..., str]:
         return Markup(i18n.ngettext(language, escape(one), escape(many), n, **_escaped(values)))  # noqa: S704
 
     return translate
+
+
+def _date(language: str, value: object, style: i18n.DateStyle = "long", *, starts_line: bool = False) -> str:
+    if not isinstance(value, date):
+        raise TypeError(f"“{str(value)[:40]}” is not a date")
+    return i18n.format_date(language, value, style, starts_line=starts_line)
 
 
 def _escaped(values: Mapping[str, object]) -> dict[str, object]:

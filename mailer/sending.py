@@ -18,20 +18,25 @@ from mailer import clock, deliveries, i18n, issues, journal, links, message, set
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState, Newsletter, Variant
 from mailer.models.deliveries import Outcome
-from mailer.transports import route, smtp
+from mailer.transports import outgoing, route, smtp
 
 RECORD_EVERY: Final = 250
 LOOK_AGAIN_SECONDS: Final = 0.5
-# A worker stops taking new messages after this, so that a stop or a new version waits for seconds only.
-BATCH_SECONDS: Final = 20
+# A batch that is begun gets at least this long, however little of the time given to `send_due` is left.
+SHORTEST_SECONDS: Final = 2
 ROUTE_PAUSE: Final = timedelta(seconds=30)
 ALIVE_OWNER_SECONDS: Final = 30
 
-CODES: Final = {smtp.Verdict.ACCEPTED: 2, smtp.Verdict.REFUSED: 3, smtp.Verdict.DEFERRED: 4, smtp.Verdict.UNCERTAIN: 5}
+CODES: Final = {
+    outgoing.Verdict.ACCEPTED: 2,
+    outgoing.Verdict.REFUSED: 3,
+    outgoing.Verdict.DEFERRED: 4,
+    outgoing.Verdict.UNCERTAIN: 5,
+}
 OUTCOMES: Final = {
-    smtp.Verdict.ACCEPTED: Outcome.ACCEPTED,
-    smtp.Verdict.REFUSED: Outcome.REFUSED,
-    smtp.Verdict.UNCERTAIN: Outcome.UNCERTAIN,
+    outgoing.Verdict.ACCEPTED: Outcome.ACCEPTED,
+    outgoing.Verdict.REFUSED: Outcome.REFUSED,
+    outgoing.Verdict.UNCERTAIN: Outcome.UNCERTAIN,
 }
 
 log = structlog.get_logger()
@@ -56,6 +61,7 @@ class _Run:
     """One claimed batch while it is being sent."""
 
     claim: deliveries.Claim
+    until: float  # on the monotonic clock: no message is taken after it, so that a stop waits for seconds only
     pending: dict[int, deliveries.Recipient]
     settled: list[deliveries.Settled] = field(default_factory=list)
     deferred: list[deliveries.Deferred] = field(default_factory=list)
@@ -66,7 +72,8 @@ class _Run:
 def send_due(*, budget_seconds: float) -> int:
     """Send batches that are due until there are none or the time is up. Returns how many batches were worked on.
 
-    Talks to the database and the SMTP server.
+    What is under way when the time is up is finished, and the rest of its batch handed back. Talks to the database and the
+    SMTP server.
     """
     end = time.monotonic() + budget_seconds
     batches = 0
@@ -76,7 +83,7 @@ def send_due(*, budget_seconds: float) -> int:
             break
         batches += 1
         try:
-            if not _send_batch(claim):
+            if not _send_batch(claim, until=max(end, time.monotonic() + SHORTEST_SECONDS)):
                 break
         except deliveries.LeaseLost as error:
             log.warning("lease lost", batch=claim.batch_id, error=str(error))
@@ -121,18 +128,18 @@ def _recovered(waiting: list[int], known: dict[int, int] | None) -> list[deliver
     verdicts = {code: verdict for verdict, code in CODES.items()}
     settled = []
     for delivery_id in waiting:
-        verdict = verdicts.get(known.get(delivery_id, 0), smtp.Verdict.UNCERTAIN)
+        verdict = verdicts.get(known.get(delivery_id, 0), outgoing.Verdict.UNCERTAIN)
         # Not in the journal: never begun. Deferred: nothing left the server for good. Both are simply sent later.
-        if delivery_id in known and verdict is not smtp.Verdict.DEFERRED:
+        if delivery_id in known and verdict is not outgoing.Verdict.DEFERRED:
             words = "known from the journal of a worker that was killed"
             settled.append(deliveries.Settled(delivery_id=delivery_id, outcome=OUTCOMES[verdict], reply=words))
     return settled
 
 
-def _send_batch(claim: deliveries.Claim) -> bool:
+def _send_batch(claim: deliveries.Claim, *, until: float) -> bool:
     """Send one batch and give it back. False when the route fails and trying the next batch makes no sense."""
     with transaction() as session:
-        run = _prepare(session, claim)
+        run = _prepare(session, claim, until=until)
     due_at, goes_on = clock.now(), True
     try:
         if run.pending and not run.stopped:
@@ -157,11 +164,11 @@ def _send_batch(claim: deliveries.Claim) -> bool:
     return goes_on
 
 
-def _prepare(session: Session, claim: deliveries.Claim) -> _Run:
+def _prepare(session: Session, claim: deliveries.Claim, *, until: float) -> _Run:
     """Read a batch's recipients and settle at once those that must not be mailed."""
     state = None if claim.issue_id is None else session.get_one(Issue, claim.issue_id).state
     found = deliveries.recipients(session, claim, now=clock.now())
-    run = _Run(claim=claim, pending={one.delivery_id: one for one in found if one.reason is None})
+    run = _Run(claim=claim, until=until, pending={one.delivery_id: one for one in found if one.reason is None})
     run.last_taken = claim.first_id - 1
     for one in found:
         if one.reason is not None:
@@ -176,9 +183,9 @@ def _prepare(session: Session, claim: deliveries.Claim) -> _Run:
     return run
 
 
-def _messages(run: _Run) -> Iterator[smtp.Outgoing]:
+def _messages(run: _Run) -> Iterator[outgoing.Outgoing]:
     """Yield the batch's messages. Twice a second: keep the lease, record results, and look who left or who paused."""
-    started = looked = time.monotonic()
+    looked = time.monotonic()
     for one in list(run.pending.values()):
         now = time.monotonic()
         if now - looked > LOOK_AGAIN_SECONDS or len(run.settled) >= RECORD_EVERY:
@@ -190,14 +197,14 @@ def _messages(run: _Run) -> Iterator[smtp.Outgoing]:
             for delivery_id in gone & run.pending.keys():
                 del run.pending[delivery_id]
                 run.settled.append(_skipped(delivery_id, "unsubscribed"))
-            if not may_go_on or now - started > BATCH_SECONDS:
+            if not may_go_on or now > run.until:
                 return
         run.last_taken = one.delivery_id
         if one.delivery_id in run.pending:
             yield _outgoing(one)
 
 
-def _outgoing(one: deliveries.Recipient) -> smtp.Outgoing:
+def _outgoing(one: deliveries.Recipient) -> outgoing.Outgoing:
     mail = _mail(one.variant_id)
     sign = functools.partial(links.sign, id=one.subscription_id)
 
@@ -214,14 +221,14 @@ def _outgoing(one: deliveries.Recipient) -> smtp.Outgoing:
         )
         return mail.compiled.fill(reader, now=now)
 
-    return smtp.Outgoing(key=one.delivery_id, sender=mail.sender, recipient=one.address, content=content)
+    return outgoing.Outgoing(key=one.delivery_id, sender=mail.sender, recipient=one.address, content=content)
 
 
 def _collector(run: _Run) -> smtp.OnResult:
-    def collect(delivery_id: int, result: smtp.Result) -> None:
+    def collect(delivery_id: int, result: outgoing.Result) -> None:
         _journal().settled(delivery_id, CODES[result.verdict])
         one = run.pending.pop(delivery_id)
-        if result.verdict is smtp.Verdict.DEFERRED:
+        if result.verdict is outgoing.Verdict.DEFERRED:
             _defer(run, one, result.reply)
         else:
             run.settled.append(

@@ -1,17 +1,11 @@
 """Contexts of mails as the templates get them: own texts about an invented publication, with a full and a bare one each."""
 
-import shutil
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 NONCE = "5f1c9a02b7d3"
 PLACEHOLDERS = {name: f"q{NONCE}{name}q" for name in ("address", "since", "confirm", "unsubscribe", "preferences")}
 Context = dict[str, object]
-
-
-def chromium_path() -> str | None:
-    """Find the browser that the tests look through, or None."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def article(title: str, slug: str, **more: object) -> Context:
@@ -57,7 +51,7 @@ POLITICS = [
     article(
         "À Douchanbé, la succession se prépare à huis clos",
         "douchanbe",
-        excerpt="Remaniement à la tête des régions et silence des médias publics : ce que l’on sait.",
+        excerpt="Remaniement à la tête des régions et silence des médias publics : ce que l’on sait.",
         topic="Politique",
         minutes=4,
         image=picture("t2"),
@@ -65,7 +59,7 @@ POLITICS = [
 ]
 SOCIETY = [
     article(
-        "Mer d’Aral : le saxaoul regagne du terrain",
+        "Mer d’Aral : le saxaoul regagne du terrain",
         "saxaoul",
         excerpt="En dix ans, un million d’hectares plantés côté ouzbek. La forêt retient le sel, mais boit l’eau qui manque.",
         author="Dilnoza Karimova",
@@ -74,7 +68,7 @@ SOCIETY = [
         image=picture("t4"),
     ),
     article(
-        "Écoles rurales : apprendre le tadjik par la radio",
+        "Écoles rurales : apprendre le tadjik par la radio",
         "ecoles",
         excerpt="Dans le Pamir, quarante villages suivent la classe à la fréquence 98,4, quand la neige ferme le col.",
         topic="Société & environnement",
@@ -83,8 +77,8 @@ SOCIETY = [
 ]
 BRIEFS = [
     article("Un train de nuit relie de nouveau Tachkent à Samarcande", "train", topic="Ouzbékistan", minutes=2),
-    article("Turkménistan : le prix du pain triple dans l’est du pays", "pain", topic="Turkménistan", minutes=3),
-    article("Қазақ киносы : trois films à voir au festival d’Almaty", "cinema", topic="Culture", minutes=4),
+    article("Turkménistan : le prix du pain triple dans l’est du pays", "pain", topic="Turkménistan", minutes=3),
+    article("Қазақ киносы : trois films à voir au festival d’Almaty", "cinema", topic="Culture", minutes=4),
     article("Le yak, monnaie d’hiver des vallées kirghizes", "yak", topic="Économie", author="Jyldyz Osmon"),
 ]
 NEWSLETTER = {
@@ -113,10 +107,10 @@ ISSUE = {
         "title": LEAD["title"],
         "number": 129,
         "date": datetime(2025, 11, 28, 7, 0, tzinfo=ZoneInfo("Europe/Paris")),
-        "preview_text": "Aussi : Bichkek réforme son Parlement, un train de nuit Tachkent–Samarcande et le retour du saxaoul.",
+        "preview_text": "Aussi : Bichkek réforme son Parlement, un train de nuit Tachkent–Samarcande et le retour du saxaoul.",
         "introduction": [
             "Bonjour,",
-            "Cette semaine, l’eau revient au centre des négociations régionales : Astana veut un accord avant le "
+            "Cette semaine, l’eau revient au centre des négociations régionales : Astana veut un accord avant le "
             "printemps. Nous avons aussi suivi la réforme électorale kirghize jusque dans les villages de Naryn.",
             "Bonne lecture,",
         ],

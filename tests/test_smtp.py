@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from mailer.transports.outgoing import Outgoing, Result, Verdict
 from mailer.transports.route import Route, RouteMisconfigured, RouteUnavailable, route_from_url
-from mailer.transports.smtp import Outgoing, Result, SmtpPool, Verdict
+from mailer.transports.smtp import SmtpPool
 from tests.smtp_server import DROP, SILENCE, ScriptedServer, scripted_server
 
 WITHOUT_PIPELINING = ("8BITMIME",)

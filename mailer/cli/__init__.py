@@ -3,11 +3,9 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from mailer.cli import articles, demo, feeds, issues, newsletters, output, subscribers, system, users
-from mailer.cli.demo_readers import CheckFailed
 
 app = typer.Typer(
     name="mailer", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -43,24 +41,23 @@ def choose(
     output.CHOICES.as_json, output.CHOICES.quiet, output.CHOICES.color = json, quiet, not no_color
 
 
+# Typer carries its own copy of click and gives no other public name to this class.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
     """Run the command line and end with its exit code (docs/operating.md)."""
     try:
         # --json, --quiet and --no-color may stand anywhere.
         arguments = sorted(sys.argv[1:], key=lambda one: one not in ("--json", "--quiet", "-q", "--no-color"))
         code = app(args=arguments, prog_name="mailer", standalone_mode=False)
-    except click.exceptions.Exit as ended:
+    except typer.Exit as ended:
         code = ended.exit_code
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         code = output.INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = output.USAGE
-    except KeyboardInterrupt:
-        code = output.INTERRUPTED
-    except CheckFailed as error:
+    except _UsageError as error:
         sys.stderr.write(f"mailer: {error}\n")
-        code = output.FAILED
+        code = output.USAGE
     except Exception as error:
         known = output.exit_code(error)
         if known is None:

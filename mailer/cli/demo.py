@@ -1,6 +1,7 @@
 """`mailer demo`: try the whole service on one machine; mail stays in a local inbox."""
 
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -145,11 +146,13 @@ def _greet(installation: Installation) -> None:
     with transaction() as session:
         account = accounts.find(session, ACCOUNT)
         token = links.sign_now(links.Purpose.SIGN_IN, account.id, clock.now())
+    command = Path(sys.executable).with_name("mailer")
     addresses = {
         "Subscribe page": f"{installation.web_url}/{SLUG}",
         "Admin (link for one hour)": f"{installation.web_url}/admin/sign-in/{token}",
         "Inbox with every mail": installation.inbox_url,
         "The publication's site": installation.site_url,
+        "Command line": f"MAILER_CONFIG={installation.folder / 'mailer.toml'} {command} issue next {SLUG}",
     }
     table = Table.grid(padding=(0, 2))
     for name, address in addresses.items():

@@ -1,5 +1,6 @@
 """A whole sandboxed installation as child processes, with the sample publication's site and a local inbox."""
 
+import json
 import os
 import secrets
 import socket
@@ -13,14 +14,14 @@ from mailer.cli.stack import Stack
 from mailer.db import transaction
 from mailer.embedded import certificates
 from mailer.embedded.processes import Supervisor, free_port, wait_for_port
-from mailer.embedded.services import Services
+from mailer.embedded.services import Servers, Services
 from mailer.migrations import run as migrations
 
 SLUG = "courrier"
 CRON, TIMEZONE = "0 7 * * FRI", "Europe/Paris"
 NEWSLETTER: dict[str, object] = {
     "name": "Le Courrier d’Asie centrale",
-    "description": "Pour rester informé des actualités de l’Asie centrale : une sélection de nos articles, chaque vendredi.",
+    "description": "Pour rester informé des actualités de l’Asie centrale.",
     "language": "fr",
     "sender_name": "Le Courrier d’Asie centrale",
     "sender_address": "lettre@courrier.example",
@@ -64,41 +65,19 @@ def running(
         supervisor = stack.enter_context(Supervisor())
         progress("PostgreSQL and Valkey")
         servers = stack.enter_context(Services(folder, supervisor=supervisor))
-        web_port, inbox_port, site_port = (free_port() if https else _port(wanted) for wanted in WANTED_PORTS)
-        smtp_port = free_port()
-        scheme = "https" if https else "http"
+        ports = _Ports.free() if https else _Ports.wanted()
         tls = certificates.create(folder / "tls") if https else None
-        own = {
-            "DATABASE_URL": servers.database_url,
-            "REDIS_URL": servers.redis_url,
-            "MAILER_SECRET_KEY": _secret(folder / "secret"),
-            "MAILER_PUBLIC_URL": f"{scheme}://localhost:{web_port}",
-            "MAILER_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}",
-            "MAILER_JOURNAL_DIR": str(folder / "journal"),
-            "MAILER_FEED_PRIVATE_NETWORKS": "127.0.0.0/8,::1/128",
-            "MAILER_SANDBOX": "true",
-            "MAILER_INBOX_URL": f"http://localhost:{inbox_port}",
-            "MAILER_CONFIG": str(folder / "mailer.toml"),
-            **({"SSL_CERT_FILE": str(tls.bundle_file)} if tls else {}),
-            **environment,
-        }
+        own = _environment(folder, servers, ports, tls) | environment
+        _write_config(folder / "mailer.toml", own)
         os.environ.update(own)
         settings.load.cache_clear()
-        processes = Stack(
-            environment=own, folder=folder, port=web_port, tls=(tls.cert_file, tls.key_file) if tls else None
-        )
         progress("database tables")
         migrations.upgrade(settings.load().database_url)
         progress("web server, worker, schedule, inbox and the sample site")
+        pair = (tls.cert_file, tls.key_file) if tls else None
         feed_file = Path(feed).absolute() if feed and "://" not in feed else None
-        supervisor.start(processes.inbox(smtp_port=smtp_port, http_port=inbox_port))
-        subscribe_url = f"{own['MAILER_PUBLIC_URL']}/{SLUG}"
-        supervisor.start(processes.site(port=site_port, subscribe_url=subscribe_url, feed_file=feed_file))
-        for child in (processes.web(), processes.worker(), processes.beat()):
-            supervisor.start(child)
-        for port in (inbox_port, smtp_port, site_port, web_port):
-            wait_for_port("127.0.0.1", port, timeout_seconds=60, check=supervisor.check)
-        site_url = f"{scheme}://localhost:{site_port}"
+        _start(supervisor, Stack(environment=own, folder=folder, port=ports.web, tls=pair), ports, feed_file)
+        site_url = f"{'https' if tls else 'http'}://localhost:{ports.site}"
         yield Installation(
             supervisor=supervisor,
             folder=folder,
@@ -127,6 +106,61 @@ def set_up_newsletter(installation: Installation) -> bool:
         feed = newsletters.add_feed(session, newsletter, installation.feed_url, now=now)
         newsletters.read_soon(session, [feed.id], now=now)
     return is_new
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ports:
+    web: int
+    inbox: int
+    site: int
+    smtp: int
+
+    @classmethod
+    def wanted(cls) -> "_Ports":
+        web, inbox, site = (_port(one) for one in WANTED_PORTS)
+        return cls(web=web, inbox=inbox, site=site, smtp=free_port())
+
+    @classmethod
+    def free(cls) -> "_Ports":
+        return cls(web=free_port(), inbox=free_port(), site=free_port(), smtp=free_port())
+
+
+def _environment(
+    folder: Path, servers: Servers, ports: _Ports, tls: certificates.Certificates | None
+) -> dict[str, str]:
+    return {
+        "DATABASE_URL": servers.database_url,
+        "REDIS_URL": servers.redis_url,
+        "MAILER_SECRET_KEY": _secret(folder / "secret"),
+        "MAILER_PUBLIC_URL": f"{'https' if tls else 'http'}://localhost:{ports.web}",
+        "MAILER_SMTP_URL": f"smtp://127.0.0.1:{ports.smtp}",
+        "MAILER_JOURNAL_DIR": str(folder / "journal"),
+        "MAILER_FEED_PRIVATE_NETWORKS": "127.0.0.0/8,::1/128",
+        "MAILER_SANDBOX": "true",
+        "MAILER_INBOX_URL": f"http://localhost:{ports.inbox}",
+        "MAILER_CONFIG": str(folder / "mailer.toml"),
+        **({"SSL_CERT_FILE": str(tls.bundle_file)} if tls else {}),
+    }
+
+
+def _start(supervisor: Supervisor, processes: Stack, ports: _Ports, feed_file: Path | None) -> None:
+    """Start the processes and wait until each answers."""
+    subscribe_url = f"{processes.environment['MAILER_PUBLIC_URL']}/{SLUG}"
+    supervisor.start(processes.inbox(smtp_port=ports.smtp, http_port=ports.inbox))
+    supervisor.start(processes.site(port=ports.site, subscribe_url=subscribe_url, feed_file=feed_file))
+    for child in (processes.web(), processes.worker(), processes.beat()):
+        supervisor.start(child)
+    for port in (ports.inbox, ports.smtp, ports.site, ports.web):
+        wait_for_port("127.0.0.1", port, timeout_seconds=60, check=supervisor.check)
+
+
+def _write_config(path: Path, environment: dict[str, str]) -> None:
+    """Write the demo's settings down, so that `mailer` in another terminal works on it by MAILER_CONFIG."""
+    names = {str(field.alias): name for name, field in settings.Settings.model_fields.items()}
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    lines = [f"{names[alias]} = {json.dumps(value)}\n" for alias, value in environment.items() if alias in names]
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _port(wanted: int) -> int:

@@ -116,7 +116,9 @@ def say(text: str) -> None:
 def console(*, stderr: bool = True) -> Console:
     """Return the terminal, in colour only where that is wanted (NO_COLOR, --no-color)."""
     no_color = not CHOICES.color or bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=stderr, no_color=no_color, soft_wrap=not sys.stdout.isatty())
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    # Where nobody looks at it, a line is a line: no table cell is folded for a width of 80.
+    return Console(stderr=stderr, no_color=no_color, width=None if is_terminal else 400)
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

@@ -7,13 +7,12 @@ matched with the command that it answers; a message is handed over only after th
 import collections
 import concurrent.futures
 import contextlib
-import enum
 import selectors
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from mailer.transports.outgoing import Outgoing, Result, Verdict, mail_command, rcpt_command, verdict
 from mailer.transports.route import (
     Opened,
     Reply,
@@ -28,33 +27,6 @@ IDLE_SECONDS = 30
 MAX_REPLY_BYTES = 64 * 1024
 # A message that broke a connection this often before its dot is left for a later batch.
 MAX_TRIES = 3
-
-
-class Verdict(enum.Enum):
-    """What one attempt came to. UNCERTAIN: the connection broke after the final dot, before its answer (RFC 1047)."""
-
-    ACCEPTED = "accepted"
-    DEFERRED = "deferred"
-    REFUSED = "refused"
-    UNCERTAIN = "uncertain"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outgoing:
-    """A message to hand over. `content` makes its bytes when the server is ready: CRLF, no leading dots."""
-
-    key: int
-    sender: str
-    recipient: str
-    content: Callable[[], bytes]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """The verdict on one message, and the server's words or ours."""
-
-    verdict: Verdict
-    reply: str
 
 
 OnHanded = Callable[[int], None]
@@ -194,12 +166,12 @@ class _Exchange:
         connection.envelope, connection.refusal = message, None
         if connection.pipelining:
             connection.awaiting.extend(("MAIL", "RCPT", "DATA"))
-            self._write(connection, before + _mail(message) + _rcpt(message) + b"DATA\r\n")
+            self._write(connection, before + mail_command(message) + rcpt_command(message) + b"DATA\r\n")
         elif connection.awaiting:
             self._write(connection, before)  # the answer to `before` comes first
         else:
             connection.awaiting.append("MAIL")
-            self._write(connection, before + _mail(message))
+            self._write(connection, before + mail_command(message))
 
     def _take(self, connection: _Connection) -> Outgoing | None:
         while True:
@@ -277,7 +249,7 @@ class _Exchange:
     def _content_answered(self, connection: _Connection, reply: Reply) -> None:
         message, connection.handed = connection.handed, None
         if message is not None:
-            self.on_result(message.key, Result(verdict=_verdict(reply.code), reply=str(reply)))
+            self.on_result(message.key, Result(verdict=verdict(reply.code), reply=str(reply)))
         if reply.code == 421:
             self._lost(connection, str(reply))
         elif not connection.awaiting:
@@ -285,7 +257,7 @@ class _Exchange:
                 self._retire(connection)
             else:
                 connection.awaiting.append("MAIL")
-                self._write(connection, _mail(connection.envelope))
+                self._write(connection, mail_command(connection.envelope))
 
     def _envelope_answered(self, connection: _Connection, stage: str, reply: Reply) -> None:
         message = connection.envelope
@@ -294,14 +266,14 @@ class _Exchange:
         if reply.code // 100 != 2 and connection.refusal is None:
             if stage == "MAIL" and reply.code // 100 == 5:
                 connection.failure = RouteMisconfigured(f"{self.route} refuses our sender address: {reply}")
-            connection.refusal = Result(verdict=_verdict(reply.code), reply=str(reply))
+            connection.refusal = Result(verdict=verdict(reply.code), reply=str(reply))
         if connection.pipelining:
             return
         if connection.refusal is not None:
             self._envelope_refused(connection)
         elif stage == "MAIL":
             connection.awaiting.append("RCPT")
-            self._write(connection, _rcpt(message))
+            self._write(connection, rcpt_command(message))
         else:
             connection.awaiting.append("DATA")
             self._write(connection, b"DATA\r\n")
@@ -324,7 +296,7 @@ class _Exchange:
             connection.awaiting.append("CONTENT")
             self._next_envelope(connection, content + b".\r\n")
         else:
-            connection.refusal = Result(verdict=_verdict(reply.code), reply=str(reply))
+            connection.refusal = Result(verdict=verdict(reply.code), reply=str(reply))
             self._envelope_refused(connection)
 
     def _envelope_refused(self, connection: _Connection) -> None:
@@ -388,18 +360,3 @@ def _open(route: Route, count: int, *, required: bool) -> list[_Connection]:
     with concurrent.futures.ThreadPoolExecutor(min(missing, 32)) as threads:
         futures = [threads.submit(open_connection, route) for _ in range(missing)]
     return first + [_Connection(one.result()) for one in futures if one.exception() is None]
-
-
-def _mail(message: Outgoing) -> bytes:
-    utf8 = b"" if (message.recipient + message.sender).isascii() else b" SMTPUTF8"
-    return b"MAIL FROM:<" + message.sender.encode() + b">" + utf8 + b"\r\n"
-
-
-def _rcpt(message: Outgoing) -> bytes:
-    return b"RCPT TO:<" + message.recipient.encode() + b">\r\n"
-
-
-def _verdict(code: int) -> Verdict:
-    if code // 100 == 2:
-        return Verdict.ACCEPTED
-    return Verdict.REFUSED if code // 100 == 5 else Verdict.DEFERRED

@@ -1,0 +1,206 @@
+"""The command line as a user types it: output, exit codes, and that data and talk are kept apart."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mailer import clock, issues, newsletters, scheduling, sending
+from mailer.db import transaction
+from tests.conftest import SmtpInbox
+from tests.factories import a_newsletter, an_article, readers
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def value(self):
+        return json.loads(self.out)
+
+
+def mailer(*arguments: str, stdin: str | None = None) -> Ran:
+    done = subprocess.run(
+        [sys.executable, "-m", "mailer", *arguments],
+        input=stdin or "",
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        timeout=60,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def an_issue(*, sent: bool = False) -> int:
+    with transaction() as session:
+        newsletter = a_newsletter(session)
+        an_article(session, newsletter, "eau", seen=clock.now() - timedelta(minutes=1))
+        readers(session, newsletter, 2)
+        issue_id = issues.draft(session, newsletter, now=clock.now()).id
+    if sent:
+        scheduling.start_issue(issue_id)
+        sending.send_due(budget_seconds=10)
+    return issue_id
+
+
+def test_help_begins_with_what_it_is_for_and_examples() -> None:
+    ran = mailer("--help")
+    assert ran.code == 0
+    assert ran.out.index("Examples:") < ran.out.index("Options:")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["isue"], 2, "Did you mean 'issue'"),
+        (["newsletter", "show", "none"], 3, "There is no newsletter “none”."),
+        (["issue", "show", "99"], 3, "There is no issue 99."),
+        (["subscribers", "show", "nobody@example.org"], 3, "No subscriber has this address."),
+        (["subscribers", "show", "nonsense"], 2, "mailer:"),
+        (["newsletter", "list", "--nonsense"], 2, "--nonsense"),
+        (["demo", "--once", "--feed", "no-such-file.xml"], 3, "no-such-file.xml"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_its_own_code(
+    installation: SmtpInbox, arguments: list[str], code: int, words: str
+) -> None:
+    ran = mailer(*arguments)
+    assert (ran.code, ran.out) == (code, "")
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_wrong_settings_stop_every_command_with_one_sentence(environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "mysql://x")
+    ran = mailer("issue", "list", "courrier")
+    assert ran.code == 2
+    assert ran.err == "mailer: DATABASE_URL must start with postgresql://.\n"
+
+
+def test_a_database_that_is_away_is_worth_another_try(environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    ran = mailer("newsletter", "list")
+    assert ran.code == 75
+    assert "PostgreSQL can't be reached" in ran.err
+
+
+def test_a_newsletter_from_nothing(installation: SmtpInbox) -> None:
+    made = mailer(
+        *(
+            "newsletter",
+            "add",
+            "hebdo",
+            "--name",
+            "Le Courrier",
+            "--sender",
+            "lettre@courrier.example",
+            "--publisher",
+            "Le Courrier",
+        ),
+        *("--postal-address", "12 rue des Caravanes", "--site", "https://courrier.example", "--cron", "0 7 * * FRI"),
+    )
+    assert (made.code, made.out) == (0, "Created “hebdo”. Next: mailer feed add hebdo URL\n")
+    assert mailer("newsletter", "schedule", "hebdo", "99 * * * *").code == 2
+    shown = mailer("--json", "newsletter", "show", "hebdo").value
+    assert (shown["name"], shown["cron"], len(shown["next_slots"])) == ("Le Courrier", "0 7 * * FRI", 5)
+    assert mailer("subscribers", "add", "hebdo", "lea@example.org", "--proof", "paper").code == 0
+    assert mailer("--json", "subscribers", "stats", "hebdo").value == {"pending": 0, "confirmed": 1, "ended": 0}
+    assert mailer("subscribers", "unsubscribe", "hebdo", "lea@example.org").code == 0
+    assert mailer("subscribers", "add", "hebdo", "lea@example.org", "--proof", "paper").code == 5
+
+
+def test_the_next_issue_is_shown_with_reasons_and_nothing_changes(installation: SmtpInbox) -> None:
+    with transaction() as session:
+        newsletter = a_newsletter(session)
+        an_article(session, newsletter, "eau", seen=clock.now() - timedelta(minutes=1))
+        an_article(
+            session,
+            newsletter,
+            "plus-tard",
+            seen=clock.now() - timedelta(minutes=1),
+            published_at=clock.now() + timedelta(days=1),
+        )
+    shown = mailer("issue", "next", "courrier", "--json").value
+    assert [one["title"] for one in shown["articles"]] == ["Le titre de eau"]
+    assert [one["reason"] for one in shown["left_out"]] == ["dated in the future; it is held until then"]
+    assert mailer("--json", "issue", "list", "courrier").value == []
+
+
+def test_sending_without_a_terminal_needs_yes(installation: SmtpInbox) -> None:
+    issue_id = an_issue()
+    ran = mailer("issue", "send", str(issue_id))
+    assert ran.code == 2
+    assert "--yes" in ran.err
+    assert mailer("--json", "issue", "show", str(issue_id)).value["state"] == "draft"
+
+
+def test_an_issue_is_sent_watched_and_accounted_for(installation: SmtpInbox) -> None:
+    issue_id = an_issue()
+    assert mailer("issue", "send", str(issue_id), "--yes").code == 0
+    scheduling.start_issue(issue_id)
+    sending.send_due(budget_seconds=10)
+    watched = mailer("issue", "watch", str(issue_id), "--json")
+    last = json.loads(watched.out.splitlines()[-1])
+    assert (last["state"], last["recipients"], last["accepted"]) == ("sent", 2, 2)
+    listed = mailer("--json", "issue", "deliveries", str(issue_id), "--outcome", "accepted").value
+    assert [one["address"] for one in listed] == ["r0@example.org", "r1@example.org"]
+
+
+def test_a_sent_issue_cannot_be_paused(installation: SmtpInbox) -> None:
+    ran = mailer("issue", "pause", str(an_issue(sent=True)))
+    assert (ran.code, ran.out) == (5, "")
+    assert "is sent" in ran.err
+
+
+def test_init_writes_settings_that_load_and_never_overwrites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in os.environ if one.startswith(("MAILER_", "DATABASE_URL", "REDIS_URL"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MAILER_CONFIG", str(tmp_path / "mailer.toml"))
+    assert mailer("init", str(tmp_path)).code == 0
+    assert (tmp_path / "mailer.toml").stat().st_mode & 0o077 == 0
+    listed = mailer("--json", "config", "list").value
+    assert {one["name"]: one["value"] for one in listed}["MAILER_SECRET_KEY"] == "(secret)"
+    assert mailer("init", str(tmp_path)).code == 5
+    assert mailer("init", str(tmp_path / "x"), "--public-url", "http://lettre.example").code == 2
+    assert not (tmp_path / "x" / "mailer.toml").exists()
+
+
+def test_an_account_and_its_link(installation: SmtpInbox) -> None:
+    made = mailer("--json", "user", "add", "camille@courrier.example", "--name", "Camille Ferrand").value
+    assert len(made["password"]) >= 16
+    assert made["sign_in_link"].startswith("https://lettre.example/admin/sign-in/")
+    assert mailer("user", "add", "camille@courrier.example", "--name", "Camille").code == 2
+    assert mailer("user", "sign-in-link", "nobody@courrier.example").code == 3
+
+
+def test_config_check_tells_a_database_without_tables(
+    installation: SmtpInbox, services, monkeypatch: pytest.MonkeyPatch, worker_id: str
+) -> None:
+    assert mailer("config", "check").code == 0
+    name = f"bare_{worker_id}"
+    services.create_database(name)
+    try:
+        monkeypatch.setenv("DATABASE_URL", services.url_for(name))
+        assert mailer("config", "check").code == 7
+        assert mailer("newsletter", "list").code == 75
+        assert mailer("migrate").out == "Migrated.\n"
+        assert mailer("migrate").out == "Up to date already.\n"
+        assert mailer("config", "check").code == 0
+    finally:
+        services.drop_database(name)
+
+
+def test_newsletters_are_counted(installation: SmtpInbox) -> None:
+    with transaction() as session:
+        readers(session, a_newsletter(session), 3)
+        assert newsletters.count_readers(session, newsletters.get(session, "courrier").id) == 3
+    assert mailer("--json", "newsletter", "list").value[0]["readers"] == 3

@@ -1,0 +1,196 @@
+"""Sentences, dates and numbers; and that every sentence in use is translated, with good typography."""
+
+import ast
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from io import BytesIO
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract_python
+from babel.messages.pofile import read_po
+from jinja2.ext import babel_extract
+
+from mailer import i18n
+
+ROOT = Path(__file__).parent.parent
+TEMPLATE_FOLDERS = ("templates", "mailer/web/templates")
+KEYWORDS = {"_": None, "gettext": (2,), "ngettext": None}
+Sentence = str | tuple[str, str]
+
+
+def sentences_in_use() -> dict[Sentence, str]:
+    """Every sentence of templates and code, and where it stands."""
+    found: dict[Sentence, str] = {}
+    for folder in TEMPLATE_FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.*")):
+            if path.suffix in (".html", ".txt"):
+                options = {"trimmed": "true", "silent": "false"}
+                for line, _, message, _ in babel_extract(BytesIO(path.read_bytes()), ("_", "ngettext"), [], options):
+                    if message:
+                        found[sentence(message)] = f"{path.relative_to(ROOT)}:{line}"
+    for path in sorted((ROOT / "mailer").rglob("*.py")):
+        for line, name, message, _ in extract_python(BytesIO(path.read_bytes()), ("gettext", "ngettext", "_"), [], {}):
+            texts = tuple(part for part in message if part) if isinstance(message, tuple) else (message,)
+            if texts and texts[0]:
+                found[texts[:2] if name == "ngettext" else texts[0]] = f"{path.relative_to(ROOT)}:{line}"
+    return found
+
+
+def literals() -> set[str]:
+    """Every string in the code: some sentences are written in one place and said, by name, in another."""
+    trees = (ast.parse(path.read_bytes()) for path in (ROOT / "mailer").rglob("*.py"))
+    constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
+
+
+def sentence(message: str | tuple[str | None, ...]) -> Sentence:
+    texts = [part for part in message if part] if isinstance(message, tuple) else [message]
+    return texts[0] if len(texts) == 1 else (texts[0], texts[1])
+
+
+@pytest.fixture(scope="module")
+def french() -> Catalog:
+    with (ROOT / "mailer/locale/fr.po").open("rb") as file:
+        return read_po(file, locale="fr", abort_invalid=True)
+
+
+def test_every_sentence_in_use_is_translated_into_french(french: Catalog) -> None:
+    missing = [
+        f"{place}: {key}" for key, place in sentences_in_use().items() if not translations(french.get(first(key)))
+    ]
+    assert not missing
+
+
+def test_no_french_translation_is_unused(french: Catalog) -> None:
+    used = {first(key) for key in sentences_in_use()} | literals()
+    assert [message.id for message in french if message.id and first(message.id) not in used] == []
+
+
+def test_a_plural_is_a_plural_in_both_languages(french: Catalog) -> None:
+    for key in sentences_in_use():
+        message = french.get(first(key))
+        assert message is not None
+        assert isinstance(message.id, tuple) == isinstance(key, tuple), key
+        if isinstance(key, tuple):
+            assert message.id == key
+
+
+def test_translations_have_the_placeholders_of_the_original(french: Catalog) -> None:
+    for message in french:
+        wanted = set(re.findall(r"\{\w+\}", first(message.id))) if message.id else set()
+        for text in translations(message) if message.id else ():
+            assert set(re.findall(r"\{\w*\}?", text)) == wanted, message.id
+
+
+def test_french_typography(french: Catalog) -> None:
+    for message in french:
+        for text in translations(message) if message.id else ():
+            assert "'" not in text, text
+            assert not re.search(r"(?<![\u00a0:/?!])[:;!?»](?!//)", text), f"no U+00A0 before : ; ! ? » in {text!r}"
+            assert not re.search(r"«(?!\u00a0)", text), f"no U+00A0 after « in {text!r}"
+            assert not re.search(r"\{n\} (?:min|jours?|h\b)", text), f"an ordinary space before the unit in {text!r}"
+            assert not re.search(r"[·•](?=[a-z]\b)", text), f"a point médian in {text!r}"
+
+
+def test_english_sentences_have_curly_apostrophes_too() -> None:
+    assert [place for key, place in sentences_in_use().items() if "'" in "".join(key)] == []
+
+
+def first(key: object) -> str:
+    return str(key[0]) if isinstance(key, (tuple, list)) else str(key)
+
+
+def translations(message: Message | None) -> Iterator[str] | list[str]:
+    if message is None or not message.string:
+        return []
+    texts = message.string if isinstance(message.string, (tuple, list)) else (message.string,)
+    return list(texts) if all(texts) else []
+
+
+def test_a_sentence_is_said_in_the_language_with_its_values() -> None:
+    assert i18n.gettext("fr", "by {author}", author="Aliya {x} Bekova") == "par Aliya {x} Bekova"
+    assert i18n.gettext("en", "by {author}", author="Aliya") == "by Aliya"
+
+
+def test_a_sentence_without_translation_stays_english() -> None:
+    assert i18n.gettext("fr", "Nobody translated {this}.", this="that") == "Nobody translated that."
+
+
+def test_a_value_cannot_be_reached_into() -> None:
+    assert i18n.gettext("en", "{x.__class__} {x[0]} {x}", x="y") == "{x.__class__} {x[0]} y"
+
+
+def test_a_missing_value_is_an_error() -> None:
+    with pytest.raises(KeyError, match="author"):
+        i18n.gettext("fr", "by {author}", writer="x")
+
+
+@pytest.mark.parametrize(
+    ("language", "n", "said"),
+    [
+        ("fr", 0, "0 autre article sur notre site"),
+        ("fr", 1, "1 autre article sur notre site"),
+        ("fr", 2, "2 autres articles sur notre site"),
+        ("fr", 18117, "18 117 autres articles sur notre site"),
+        ("en", 0, "0 more articles on our site"),
+        ("en", 1, "1 more article on our site"),
+        ("en", 18117, "18,117 more articles on our site"),
+    ],
+)
+def test_things_are_counted_as_the_language_counts(language: str, n: int, said: str) -> None:
+    one, many = "{n} more article on our site", "{n} more articles on our site"
+    assert i18n.ngettext(language, one, many, n).replace("\u00a0", " ") == said
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        (("fr",), "fr"),
+        (("fr-CA",), "fr"),
+        (("EN_us",), "en"),
+        (("kk", "fr"), "fr"),
+        (("kk", None), "en"),
+        ((), "en"),
+        (("",), "en"),
+    ],
+)
+def test_the_first_language_that_we_speak_is_chosen(wanted: tuple[str | None, ...], chosen: str) -> None:
+    assert i18n.choose(*wanted) == chosen
+
+
+def test_french_dates_keep_day_and_month_on_one_line() -> None:
+    day = date(2025, 11, 28)
+    assert i18n.format_date("fr", day, "full", starts_line=True) == "Vendredi 28\u00a0novembre\u00a02025"
+    assert i18n.format_date("fr", day, "full") == "vendredi 28\u00a0novembre\u00a02025"
+    assert i18n.format_date("fr", day, "long") == "28\u00a0novembre\u00a02025"
+    assert i18n.format_date("fr", day, "short") == "28/11/2025"
+
+
+def test_the_first_of_a_month_is_an_ordinal_in_french() -> None:
+    assert i18n.format_date("fr", date(2025, 12, 1), "full") == "lundi 1er\u00a0décembre\u00a02025"
+
+
+def test_english_dates() -> None:
+    assert i18n.format_date("en", date(2025, 11, 28), "full") == "Friday 28\u00a0November\u00a02025"
+    assert i18n.format_date("en", date(2025, 12, 1), "medium") == "1\u00a0Dec\u00a02025"
+
+
+def test_a_moment_is_dated_in_its_own_zone() -> None:
+    late = datetime(2025, 11, 28, 0, 30, tzinfo=ZoneInfo("Asia/Almaty"))
+    assert i18n.format_date("fr", late) == "28\u00a0novembre\u00a02025"
+
+
+def test_times_of_day() -> None:
+    assert i18n.format_time("fr", time(7, 0)) == "7\u00a0h"
+    assert i18n.format_time("fr", time(19, 5)) == "19\u00a0h\u00a005"
+    assert i18n.format_time("en", time(7, 0)) == "07:00"
+
+
+def test_numbers() -> None:
+    assert i18n.format_number("fr", 18117) == "18\u00a0117"
+    assert i18n.format_number("fr", 98.4) == "98,4"
+    assert i18n.format_number("kk", 18117) == "18,117"
