@@ -54,21 +54,24 @@ def demo(
 
 def _once(feed: str | None, outbox: Path | None) -> None:
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="mailer-demo-"))
-    try:
-        with ExitStack() as stack:
-            progress = _progress(stack)
-            installation = stack.enter_context(
-                running(folder, https=True, feed=feed, environment=QUICK, progress=progress)
-            )
+    with ExitStack() as stack:
+        progress = _progress(stack)
+        installation = stack.enter_context(running(None, https=True, feed=feed, environment=QUICK, progress=progress))
+        try:
             outcome = demo_scenario.play(installation, has_own_feed=feed is not None, progress=progress)
-            progress("stopping")
-    except CheckFailed as error:
-        output.fail(f"{error}\nThe logs are in {folder}.")
+        except CheckFailed as error:
+            output.fail(f"{error}\nThe logs are in {_keep_logs(installation.folder)}.")
+        progress("stopping")
     target = outbox or Path(tempfile.mkdtemp(prefix="mailer-outbox-"))
     written = demo_scenario.write_outbox(outcome, target)
-    shutil.rmtree(folder, ignore_errors=True)
     _report(outcome, target, written, seconds=time.monotonic() - began)
+
+
+def _keep_logs(folder: Path) -> Path:
+    kept = Path(tempfile.mkdtemp(prefix="mailer-logs-"))
+    for log in folder.glob("*.log"):
+        shutil.copy(log, kept)
+    return kept
 
 
 def _report(outcome: demo_scenario.Outcome, target: Path, written: list[Path], *, seconds: float) -> None:

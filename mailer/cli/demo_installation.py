@@ -51,18 +51,18 @@ class Installation:
 
 @contextmanager
 def running(
-    folder: Path, *, https: bool, feed: str | None, environment: dict[str, str], progress: Progress
+    folder: Path | None, *, https: bool, feed: str | None, environment: dict[str, str], progress: Progress
 ) -> Iterator[Installation]:
-    """Start everything in `folder` and stop it at the end of the block.
+    """Start everything in `folder` and stop it at the end of the block; None for a folder that goes with the block.
 
     `feed` is the file or address of the operator's own feed; None for the sample's. With `https` the web server and the
     site show a certificate of a throw-away authority, as they must for mails whose every link is https.
     Also sets this process's own settings, so that it can call the domain. Raises ServicesFailed, ChildDied.
     """
-    folder = folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor())
+        folder = folder.absolute() if folder else supervisor.private_directory("mailer-demo-")
+        folder.mkdir(parents=True, exist_ok=True)
         progress("PostgreSQL and Valkey")
         servers = stack.enter_context(Services(folder, supervisor=supervisor))
         ports = _Ports.free() if https else _Ports.wanted()

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from mailer import db, logs, settings
-from mailer.web import assets, confirmation, errors, middleware, preferences, probes, public, unsubscribing
+from mailer.web import admin, assets, confirmation, errors, middleware, preferences, probes, public, unsubscribing
 
 ROUTERS: Final = (
     probes.router,
@@ -17,6 +17,7 @@ ROUTERS: Final = (
     confirmation.router,
     unsubscribing.router,
     preferences.router,
+    admin.router,
     # Last: its /{slug} matches every first word that nobody else took.
     public.router,
 )

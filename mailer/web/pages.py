@@ -70,7 +70,7 @@ def render(request: Request, template: str, *, language: str, status: int = 200,
         "link_days": links.CONFIRM_LIFETIME.days,
         "keep": functools.partial(_with_query, lang=dependencies.chosen_language(request)),
     }
-    html = _environment().get_template(f"public/{template}.html").render(context)
+    html = environment().get_template(f"public/{template}.html").render(context)
     headers = {} if context["is_public"] else {"X-Robots-Tag": "noindex"}
     return HTMLResponse(html, status_code=status, headers=headers | {"Vary": "Accept-Language"})
 
@@ -98,16 +98,17 @@ def static_url(name: str) -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return what turns templates/ into pages: everything escaped, a missing value an error."""
+    made = Environment(
         loader=FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(static_url=static_url, link=_link, strong=_strong)
-    return environment
+    made.globals.update(static_url=static_url, link=_link, strong=_strong)
+    return made
 
 
 def _link(path: str, text: str) -> Markup:

@@ -1,0 +1,13 @@
+"""The newsroom's desk. Every page but signing in asks for an account: the dependency stands here, once, for all of them."""
+
+from fastapi import APIRouter, Depends
+
+from mailer.web.admin import composing, issues, leaving, newsletters, overview, session, signing_in, subscribers
+
+_desk = APIRouter(dependencies=[Depends(session.require_account)])
+for _part in (overview, composing, leaving, issues, newsletters, subscribers):
+    _desk.include_router(_part.router, prefix="/admin")
+
+router = APIRouter()
+router.include_router(signing_in.router, prefix="/admin")
+router.include_router(_desk)

@@ -1,0 +1,180 @@
+"""An issue before it is sent: its words, its articles and their order, and how it will look."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Path
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from mailer import issues, mails, newsletters, selection
+from mailer.db import transaction
+from mailer.models.content import Article, Issue, Layout
+from mailer.web.admin import screens, session
+
+router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
+
+IssueId = Annotated[int, Path(ge=1, lt=2**63)]
+Placed = Sequence[tuple[Article, Layout]]
+
+SUBJECT_HINT: Final = 60
+LEFT_OUT_SHOWN: Final = 50
+VIEWS: Final = {
+    "desktop": "Desktop",
+    "phone": "Phone",
+    "dark": "Dark",
+    "no-images": "No images",
+    "text": "Plain text",
+}
+# Reasons of the selection that an editor can't overrule: nobody gets a story twice.
+_FINAL_REASONS: Final = ("already in an earlier issue", "the same article as another one here, from another feed")
+_PREVIEW_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src {images}; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
+)
+_DARK_QUERY: Final = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
+
+
+def page(request: Request, desk: session.Desk, database: Session, issue: Issue, *, view: str) -> Response:
+    """Show a draft or scheduled issue with everything that can still be changed."""
+    newsletter = issue.newsletter
+    placed = in_order(issues.placed(database, issue.id))
+    view = view if view in VIEWS else "phone"
+    text = mails.preview(newsletter, issue, placed, newsletter.language, now=desk.now).text if view == "text" else None
+    candidates = selection.select_articles(database, newsletter, now=desk.now)
+    inside = {article.id for article, _ in placed}
+    outside = [choice for choice in (*candidates.chosen, *candidates.left_out) if choice.article.id not in inside]
+    return screens.render(
+        request,
+        desk,
+        "compose",
+        here="issues",
+        issue=issue,
+        newsletter=newsletter,
+        placed=placed,
+        movable=_movable(placed),
+        layouts=list(Layout),
+        outside=[(choice, choice.reason not in _FINAL_REASONS) for choice in outside[:LEFT_OUT_SHOWN]],
+        outside_count=len(outside),
+        readers=newsletters.count_readers(database, newsletter.id),
+        subject_hint=SUBJECT_HINT,
+        version=issue.updated_at.isoformat(),
+        is_leaving=issue.scheduled_at is not None and issue.scheduled_at <= desk.now,
+        refresh_seconds=3 if issue.scheduled_at is not None and issue.scheduled_at <= desk.now else None,
+        view=view,
+        views=list(VIEWS.items()),
+        text=text,
+        has_frame=True,
+    )
+
+
+@router.api_route("/preview", methods=["GET", "HEAD"])
+def preview(desk: session.Current, issue_id: IssueId, view: str = "phone") -> Response:
+    """Return the very HTML that mail programs get, dark or light whatever the browser prefers; no script can run in it."""
+    with transaction() as database:
+        issue = issues.get(database, issue_id)
+        placed = in_order(issues.placed(database, issue.id))
+    html = mails.preview(issue.newsletter, issue, placed, issue.newsletter.language, now=desk.now).html
+    is_dark = view == "dark"
+    html = _DARK_QUERY.sub("(min-width:0)" if is_dark else "(max-width:1px)", html)
+    html = html.replace('content="light dark"', 'content="dark"' if is_dark else 'content="light"')
+    images = "'none'" if view == "no-images" else "https: data: http://localhost:*"
+    headers = {**screens.HEADERS, "Content-Security-Policy": _PREVIEW_POLICY.format(images=images)}
+    return HTMLResponse(html, headers=headers)
+
+
+@router.post("/envelope")
+def edit_envelope(desk: session.Current, issue_id: IssueId) -> Response:
+    """Change subject, preview text and introduction."""
+    with transaction() as database:
+        issue = _open_for(database, desk, issue_id)
+        words = {name: desk.typed(name) for name in ("subject", "preview_text", "introduction")}
+        words["introduction"] = words["introduction"].replace("\r\n", "\n")
+        issues.edit(database, issue, **words, now=desk.now)
+    return screens.back(f"/admin/issues/{issue_id}", done="saved")
+
+
+@router.post("/articles")
+def arrange(desk: session.Current, issue_id: IssueId) -> Response:
+    """Move, exclude, add or lay out one article."""
+    with transaction() as database:
+        issue = _open_for(database, desk, issue_id)
+        before = in_order(issues.placed(database, issue_id))
+        after = _changed(database, desk, before, issue)
+        if after != before:
+            issues.arrange(database, issue, after, now=desk.now)
+    return screens.back(f"/admin/issues/{issue_id}", done="arranged")
+
+
+@router.post("/automatic")
+def arrange_automatically(desk: session.Current, issue_id: IssueId) -> Response:
+    """Choose and order the articles anew, as if the issue were made now."""
+    with transaction() as database:
+        issue = _open_for(database, desk, issue_id)
+        chosen = selection.select_articles(database, issue.newsletter, now=desk.now).chosen
+        articles = [(choice.article, choice.layout) for choice in chosen if choice.layout is not None]
+        issues.arrange(database, issue, articles, now=desk.now)
+    return screens.back(f"/admin/issues/{issue_id}", done="automatic")
+
+
+def in_order(placed: Placed) -> list[tuple[Article, Layout]]:
+    """Order articles as the mail shows them: the lead, the cards, the briefs."""
+    return [entry for layout in Layout for entry in placed if entry[1] == layout]
+
+
+def _changed(
+    database: Session, desk: session.Desk, placed: list[tuple[Article, Layout]], issue: Issue
+) -> list[tuple[Article, Layout]]:
+    act, article_id = desk.typed("act"), desk.typed("article")
+    index = next((at for at, (article, _) in enumerate(placed) if str(article.id) == article_id), None)
+    if index is None:
+        return _added(database, desk, placed, issue, article_id) if act == "add" else placed
+    if act == "exclude":
+        return placed[:index] + placed[index + 1 :]
+    if act in ("up", "down"):
+        other = index - 1 if act == "up" else index + 1
+        if other in range(len(placed)) and placed[other][1] == placed[index][1]:
+            placed = list(placed)
+            placed[index], placed[other] = placed[other], placed[index]
+        return placed
+    if act == "layout" and desk.typed("layout") in tuple(Layout):
+        return _laid_out(placed, index, Layout(desk.typed("layout")))
+    return placed
+
+
+def _laid_out(placed: list[tuple[Article, Layout]], index: int, wanted: Layout) -> list[tuple[Article, Layout]]:
+    """Give one article a layout; there is one lead, so the old one becomes a card."""
+    changed = [
+        (article, Layout.CARD if wanted == Layout.LEAD and layout == Layout.LEAD else layout)
+        for article, layout in placed
+    ]
+    changed[index] = (placed[index][0], wanted)
+    return in_order(changed)
+
+
+def _added(
+    database: Session, desk: session.Desk, placed: list[tuple[Article, Layout]], issue: Issue, article_id: str
+) -> list[tuple[Article, Layout]]:
+    candidates = selection.select_articles(database, issue.newsletter, now=desk.now)
+    for choice in (*candidates.chosen, *candidates.left_out):
+        if str(choice.article.id) == article_id and choice.reason not in _FINAL_REASONS:
+            return in_order([*placed, (choice.article, Layout.CARD)])
+    return placed
+
+
+def _movable(placed: Placed) -> list[tuple[bool, bool]]:
+    """Tell for each article whether it can go up and down: among those of its own layout."""
+    layouts = [None, *(layout for _, layout in placed), None]
+    return [(layouts[at - 1] == layouts[at], layouts[at + 1] == layouts[at]) for at in range(1, len(layouts) - 1)]
+
+
+def _open_for(database: Session, desk: session.Desk, issue_id: int) -> Issue:
+    """Lock an issue for a change. Raises IssueNotFound, or IssueStateForbids if somebody changed it after the page was shown."""
+    database.execute(select(Issue.id).where(Issue.id == issue_id).with_for_update())
+    issue = issues.get(database, issue_id)
+    if desk.typed("version") != issue.updated_at.isoformat():
+        raise issues.IssueStateForbids("Somebody changed this issue after you opened it, so yours was not saved.")
+    return issue

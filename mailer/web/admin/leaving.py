@@ -1,0 +1,165 @@
+"""The buttons that make an issue leave, wait, stop or go on. Each is a form; the two that can't be undone have a page."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mailer import issues, ledger, newsletters, queue, schedules
+from mailer.db import transaction
+from mailer.models.content import Issue
+from mailer.web.admin import composing, screens, session
+
+router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
+
+
+@router.api_route("/review", methods=["GET", "HEAD"])
+def review(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Show once more what leaves, to whom and when."""
+    with transaction() as database:
+        issue = _editable(database, issue_id)
+        readers = newsletters.count_readers(database, issue.newsletter_id)
+        placed = composing.in_order(issues.placed(database, issue_id))
+    return screens.render(
+        request,
+        desk,
+        "review",
+        here="issues",
+        issue=issue,
+        newsletter=issue.newsletter,
+        readers=readers,
+        placed=placed,
+        has_frame=True,
+    )
+
+
+@router.post("/send")
+def send(desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Have the issue leave now: it is due at once, and a worker is told so."""
+    with transaction() as database:
+        issue = _editable(database, issue_id)
+        if not newsletters.count_readers(database, issue.newsletter_id):
+            raise issues.IssueEmpty(f"“{issue.newsletter.slug}” has no confirmed readers yet.")
+        issues.schedule_now(database, issue, now=desk.now)
+    screens.ring(queue.START_ISSUE, issue_id)
+    return screens.back(f"/admin/issues/{issue_id}", done="leaving")
+
+
+@router.api_route("/schedule", methods=["GET", "HEAD"])
+def choose_moment(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Ask when the issue is to leave."""
+    with transaction() as database:
+        issue = _editable(database, issue_id)
+    suggested = issue.scheduled_at or newsletters.next_slot(issue.newsletter, now=desk.now)
+    local = suggested.astimezone(schedules.zone(issue.newsletter.timezone)) if suggested else None
+    return _schedule_page(request, desk, issue, typed=f"{local:%Y-%m-%dT%H:%M}" if local else "", error=None)
+
+
+@router.post("/schedule")
+def schedule(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Have the issue leave at a moment of the newsletter's zone."""
+    typed = desk.typed("at")
+    with transaction() as database:
+        issue = _editable(database, issue_id)
+        at = _moment(typed, issue.newsletter.timezone)
+        if at is None:
+            return _schedule_page(
+                request, desk, issue, typed=typed, error="Enter a day and a time, like 2026-11-27 07:00"
+            )
+        if at <= desk.now:
+            return _schedule_page(
+                request, desk, issue, typed=typed, error="That moment has passed. Choose a later one."
+            )
+        issues.schedule(database, issue, at=at, now=desk.now)
+    return screens.back(f"/admin/issues/{issue_id}", done="scheduled")
+
+
+@router.post("/unschedule")
+def unschedule(desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Make a scheduled issue a draft again."""
+    with transaction() as database:
+        issues.unschedule(database, issues.get(database, issue_id), now=desk.now)
+    return screens.back(f"/admin/issues/{issue_id}", done="unscheduled")
+
+
+@router.post("/pause")
+def pause(desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Stop handing over."""
+    with transaction() as database:
+        issues.pause(database, issues.get(database, issue_id), f"paused by {desk.name}", now=desk.now)
+    return screens.back(f"/admin/issues/{issue_id}", done="paused")
+
+
+@router.post("/resume")
+def resume(desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Go on where it was paused."""
+    with transaction() as database:
+        issues.resume(database, issues.get(database, issue_id), now=desk.now)
+    screens.ring(queue.SEND)
+    return screens.back(f"/admin/issues/{issue_id}", done="resumed")
+
+
+@router.api_route("/cancel", methods=["GET", "HEAD"])
+def ask_to_cancel(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Say what cancelling means before it is done."""
+    with transaction() as database:
+        issue = issues.get(database, issue_id)
+        equation = ledger.equation(database, issue_id)
+    return screens.render(
+        request,
+        desk,
+        "cancel",
+        here="issues",
+        issue=issue,
+        newsletter=issue.newsletter,
+        equation=equation,
+    )
+
+
+@router.post("/cancel")
+def cancel(desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Give up what has not been handed over."""
+    with transaction() as database:
+        issues.cancel(database, issues.get(database, issue_id), now=desk.now)
+    screens.ring(queue.SEND)
+    return screens.back(f"/admin/issues/{issue_id}", done="cancelled")
+
+
+@router.post("/reopen")
+def reopen(desk: session.Current, issue_id: composing.IssueId) -> Response:
+    """Make an issue that could not start a draft again."""
+    with transaction() as database:
+        issues.reopen(database, issues.get(database, issue_id), now=desk.now)
+    return screens.back(f"/admin/issues/{issue_id}", done="reopened")
+
+
+def _editable(database: Session, issue_id: int) -> Issue:
+    issue = issues.get(database, issue_id)
+    if issue.state not in issues.EDITABLE_STATES:
+        raise issues.IssueStateForbids(f"Issue {issue.id} is {issue.state}; it can’t be sent from here any more.")
+    return issue
+
+
+def _schedule_page(request: Request, desk: session.Desk, issue: Issue, *, typed: str, error: str | None) -> Response:
+    return screens.render(
+        request,
+        desk,
+        "schedule",
+        here="issues",
+        status=422 if error else 200,
+        issue=issue,
+        newsletter=issue.newsletter,
+        typed=typed,
+        error=error,
+    )
+
+
+def _moment(typed: str, timezone: str) -> datetime | None:
+    """Read "2026-11-27T07:00" (a space will do) as wall-clock time of the zone; None if it is no moment."""
+    try:
+        local = datetime.fromisoformat(typed)
+        return local.replace(tzinfo=schedules.zone(timezone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,107 @@
+"""States, moments and reasons in the words of the newsroom's language."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Final
+
+from mailer import i18n, schedules
+
+STATES: Final = {
+    "draft": "Draft",
+    "scheduled": "Scheduled",
+    "sending": "Sending",
+    "paused": "Paused",
+    "sent": "Sent",
+    "cancelled": "Cancelled",
+    "failed": "Failed",
+    "accepted": "Accepted",
+    "deferred": "Deferred",
+    "refused": "Refused",
+    "skipped": "Skipped",
+    "uncertain": "Uncertain",
+    "waiting": "Waiting",
+    "pending": "Pending",
+    "confirmed": "Confirmed",
+    "ended": "Ended",
+    "issued": "Issued",
+    "empty": "Empty",
+    "missed": "Missed",
+    "unsubscribed": "unsubscribed",
+    "one_click": "unsubscribed by the mail program’s button",
+    "complained": "complained of spam",
+    "bounced": "the address does not work",
+    "removed": "removed by the newsroom",
+    "lead": "Lead",
+    "card": "Card",
+    "brief": "Brief",
+}
+# The colour that goes with a state; the word is always there too.
+COLORS: Final = {
+    "scheduled": "info",
+    "sending": "info",
+    "paused": "warn",
+    "sent": "ok",
+    "failed": "bad",
+    "accepted": "ok",
+    "deferred": "warn",
+    "refused": "bad",
+    "uncertain": "warn",
+    "confirmed": "ok",
+    "pending": "warn",
+    "issued": "ok",
+    "missed": "warn",
+}
+# What the domain says in English, so that it can be said in another language too.
+_REASONS: Final = (
+    "already in an earlier issue",
+    "the same article as another one here, from another feed",
+    "dated in the future; it is held until then",
+    "among the newest articles, for the first issue",
+    "no new article",
+    "published more than {days} days ago",
+    "an issue holds {count} articles, and these are newer",
+    "first seen {moment} UTC, after the last issue",
+    "{found} new articles of at least {wanted}; they wait for the next issue",
+    "caught up by the slot of {moment} UTC",
+    "found {late} late; the grace is {grace}",
+    "“{newsletter}” has no confirmed readers yet.",
+    "paused by {name}",
+)
+_PATTERNS: Final = tuple(
+    (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(sentence))), sentence) for sentence in _REASONS
+)
+
+
+def reason(language: str, text: str) -> str:
+    """Say a reason of the domain in the language; what is not known stays as it is, such as a server's own words."""
+    for pattern, sentence in _PATTERNS:
+        if match := pattern.fullmatch(text):
+            return i18n.gettext(language, sentence, **match.groupdict())
+    return text
+
+
+def moment(language: str, value: datetime, timezone: str, *, is_long: bool = False) -> str:
+    """Write a moment in a newsletter's zone: "28 Nov 2025, 07:00", or "Friday 28 November 2025, 07:00"."""
+    local = value.astimezone(schedules.zone(timezone))
+    day = i18n.format_date(language, local, "full" if is_long else "medium", starts_line=is_long)
+    return f"{day}, {i18n.format_time(language, local)}"
+
+
+def distance(language: str, value: datetime, now: datetime) -> str:
+    """Say how far a moment is from now: "in 2 d 4 h", "4 min ago"."""
+    length = _length(language, abs(value - now))
+    if value >= now:
+        return i18n.gettext(language, "in {length}", length=length)
+    return i18n.gettext(language, "{length} ago", length=length)
+
+
+def _length(language: str, value: timedelta) -> str:
+    minutes = int(value.total_seconds()) // 60
+    if minutes >= 24 * 60:
+        days, hours = divmod(minutes // 60, 24)
+        return i18n.gettext(language, "{days} d {hours} h", days=days, hours=hours)
+    if minutes >= 60:
+        return i18n.gettext(language, "{hours} h {minutes} min", hours=minutes // 60, minutes=minutes % 60)
+    if minutes:
+        return i18n.gettext(language, "{minutes} min", minutes=minutes)
+    return i18n.gettext(language, "{seconds} s", seconds=int(value.total_seconds()))
