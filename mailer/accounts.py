@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from pwdlib import PasswordHash
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session, joinedload
 
 from mailer import addresses
@@ -67,6 +67,14 @@ def authenticate(session: Session, email: str, password: str) -> Account | None:
     return account if _HASHER.verify(password, account.password_hash) else None
 
 
+def of_link(session: Session, account_id: int, *, made_at: datetime) -> Account | None:
+    """Return whose sign-in link this is; None once the account has signed in since, so that a link works once."""
+    account = session.get(Account, account_id, with_for_update=True)
+    if account is None or account.disabled_at is not None:
+        return None
+    return account if account.signed_in_at is None or made_at > account.signed_in_at else None
+
+
 def open_session(session: Session, account_id: int, *, now: datetime) -> str:
     """Sign an account in. Returns the secret for the browser's cookie; only its hash is kept."""
     token = secrets.token_urlsafe(32)
@@ -75,6 +83,7 @@ def open_session(session: Session, account_id: int, *, now: datetime) -> str:
             token_hash=_hash(token), account_id=account_id, created_at=now, expires_at=now + SESSION_LIFETIME
         )
     )
+    session.execute(update(Account).where(Account.id == account_id).values(signed_in_at=now))
     session.execute(delete(AccountSession).where(AccountSession.expires_at < now))
     return token
 

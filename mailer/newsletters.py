@@ -33,6 +33,8 @@ RESERVED_SLUGS: Final = frozenset(
         "u",
     }
 )
+BOUNDS: Final = {"min_articles": 100, "max_articles": 100, "max_age_days": 3650}
+USUAL: Final = {"min_articles": 1, "max_articles": 12, "max_age_days": 30}
 EDITABLE: Final = frozenset(
     {
         "name",
@@ -93,6 +95,7 @@ def create(session: Session, slug: str, *, values: dict[str, object], now: datet
     if session.execute(select(Newsletter.id).where(Newsletter.slug == slug)).scalar_one_or_none() is not None:
         raise NewsletterInvalid(f"There is already a newsletter “{slug}”.")
     cron, timezone = values.pop("cron", None), str(values.pop("timezone", "UTC"))
+    _check_numbers({name: values.get(name, usual) for name, usual in USUAL.items()})
     found = Newsletter(
         slug=slug, timezone=timezone, scheduled_since=now, created_at=now, updated_at=now, **_checked(values)
     )
@@ -104,7 +107,9 @@ def create(session: Session, slug: str, *, values: dict[str, object], now: datet
 
 def edit(session: Session, newsletter: Newsletter, *, values: dict[str, object], now: datetime) -> None:
     """Change fields by name. Raises NewsletterInvalid."""
-    for name, value in _checked(values).items():
+    checked = _checked(values)
+    _check_numbers({name: checked.get(name, getattr(newsletter, name)) for name in BOUNDS})
+    for name, value in checked.items():
         setattr(newsletter, name, value)
     newsletter.updated_at = now
     session.flush()
@@ -164,6 +169,14 @@ def next_slot(newsletter: Newsletter, *, now: datetime) -> datetime | None:
     return schedules.next_slots(newsletter.cron, newsletter.timezone, after=now, count=1)[0]
 
 
+def _check_numbers(numbers: dict[str, object]) -> None:
+    for name, most in BOUNDS.items():
+        if not 1 <= int(str(numbers[name])) <= most:
+            raise NewsletterInvalid(f"{name} must be from 1 to {most}.")
+    if int(str(numbers["min_articles"])) > int(str(numbers["max_articles"])):
+        raise NewsletterInvalid("min_articles is more than max_articles: no issue could ever be made.")
+
+
 def _checked(values: dict[str, object]) -> dict[str, object]:
     unknown = set(values) - EDITABLE
     if unknown:
@@ -177,10 +190,16 @@ def _checked(values: dict[str, object]) -> dict[str, object]:
                 raise NewsletterInvalid(f"{name}: {error}") from error
     if "language" in checked and checked["language"] not in i18n.LANGUAGES:
         raise NewsletterInvalid(f"The language “{checked['language']}” is not one of {', '.join(i18n.LANGUAGES)}.")
+    _check_forms(checked)
+    return checked
+
+
+def _check_forms(checked: dict[str, object]) -> None:
     for name in ("brand_color", "brand_color_dark"):
         if name in checked and not re.match(r"#[0-9A-Fa-f]{6}\Z", str(checked[name])):
             raise NewsletterInvalid(f"{name} must be a colour such as #0F5C5C.")
+    if "site_url" in checked and not re.match(r"https?://[^\s/]+", str(checked["site_url"])):
+        raise NewsletterInvalid("site_url must be an address such as https://courrier.example.")
     for name in ("name", "sender_name", "publisher", "postal_address"):
         if name in checked and (not str(checked[name]).strip() or len(str(checked[name])) > 300):
             raise NewsletterInvalid(f"{name} must be 1 to 300 characters.")
-    return checked

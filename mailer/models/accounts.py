@@ -19,6 +19,8 @@ class Account(Base):
     password_hash: Mapped[str]
     language: Mapped[str]
     created_at: Mapped[datetime]
+    # A sign-in link made before the last sign-in has been used, or is not needed any more.
+    signed_in_at: Mapped[datetime | None]
     disabled_at: Mapped[datetime | None]
 
 

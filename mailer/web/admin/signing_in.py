@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from mailer import accounts, clock, links
 from mailer.db import transaction
-from mailer.models.accounts import Account
 from mailer.web.admin import screens, session
 
 router = APIRouter(route_class=screens.DeskRoute)
@@ -78,8 +77,8 @@ def _by_link(request: Request, token: str, *, is_pressed: bool) -> Response:
     except (links.TokenInvalid, links.TokenExpired):
         return screens.render_outside(request, "sign_in_link", status=410, name=None, token=None)
     with transaction() as database:
-        account = database.get(Account, link.id)
-        if account is None or account.disabled_at is not None:
+        account = accounts.of_link(database, link.id, made_at=link.issued_at)
+        if account is None:
             return screens.render_outside(request, "sign_in_link", status=410, name=None, token=None)
         if is_pressed:
             return _open(request, database, account.id, "/admin")
