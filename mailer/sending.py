@@ -177,6 +177,8 @@ def _prepare(session: Session, claim: deliveries.Claim, *, until: float) -> _Run
         known = {one.delivery_id for one in run.settled}
         rest = [one for one in deliveries.unsettled_ids(session, claim) if one not in known]
         run.settled += [_skipped(one, "the issue was cancelled") for one in rest]
+    # A batch taken over from a dead worker may belong to an issue that was paused meanwhile.
+    if state not in (None, IssueState.SENDING):
         run.pending, run.stopped = {}, True
     for variant_id in {one.variant_id for one in run.pending.values()}:
         _mail(variant_id)

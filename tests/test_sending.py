@@ -84,6 +84,17 @@ def test_a_paused_issue_waits_and_goes_on(installation: SmtpInbox) -> None:
     assert len(installation.messages) == 3
 
 
+def test_a_batch_taken_over_from_a_dead_worker_respects_a_pause(installation: SmtpInbox) -> None:
+    issue_id = started_issue(3)
+    with transaction() as session:
+        lost = deliveries.claim(session, owner=sending._journal().owner + "x", lease_seconds=-1, now=clock.now())
+        issues.pause(session, issues.get(session, issue_id), "by hand", now=clock.now())
+    assert lost is not None
+    sending.send_due(budget_seconds=5)
+    assert installation.messages == []
+    assert state(issue_id) == IssueState.PAUSED
+
+
 def test_cancelling_settles_the_rest_as_skipped(installation: SmtpInbox) -> None:
     issue_id = started_issue(3)
     with transaction() as session:
