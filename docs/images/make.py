@@ -13,7 +13,6 @@ import httpx
 from playwright.sync_api import Browser, sync_playwright
 
 HERE = Path(__file__).parent
-INBOX, WEB, FEED = "http://localhost:8025", "http://localhost:8000", "http://localhost:8090/feed.xml"
 
 
 def mailer(*arguments: str) -> str:
@@ -23,12 +22,12 @@ def mailer(*arguments: str) -> str:
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-def a_draft() -> str:
+def a_draft(site: str) -> str:
     """Draft an issue of 12 articles and return its id."""
     fields = ["--publisher", "Association Le Courrier", "--postal-address", "12 rue des Caravanes, 67000 Strasbourg"]
-    fields += ["--name", "Le Courrier d’Asie centrale", "--sender", "lettre@courrier.example", "--site", WEB]
+    fields += ["--name", "Le Courrier d’Asie centrale", "--sender", "lettre@courrier.example", "--site", site]
     mailer("newsletter", "add", "hebdo", *fields, "--set", "introduction=Bonjour,\n\nVoici nos articles de la semaine.")
-    mailer("feed", "add", "hebdo", FEED)
+    mailer("feed", "add", "hebdo", f"{site}/feed.xml")
     for name in ("lea", "timour", "ainoura"):
         mailer("subscribers", "add", "hebdo", f"{name}@example.org", "--proof", "picture")
     return find(r"issue (\d+)", mailer("issue", "create", "hebdo"))
@@ -49,6 +48,7 @@ def picture(browser: Browser, name: str, url: str, *, width: int, height: int, s
     if sign_in:
         page.goto(sign_in)
         page.click("button")
+        page.wait_for_url("**/admin")
     page.goto(url)
     page.wait_for_timeout(500)
     page.screenshot(path=HERE / name)
@@ -57,16 +57,25 @@ def picture(browser: Browser, name: str, url: str, *, width: int, height: int, s
 
 def main() -> None:
     """Make the three pictures."""
-    link = find(r"(http\S+/admin/sign-in/\S+)", Path(sys.argv[1]).read_text("utf-8"))
-    newest = httpx.get(f"{INBOX}/messages.json").json()[0]["id"]
-    draft = a_draft()
+    printed = Path(sys.argv[1]).read_text("utf-8")
+    link = find(r"(http\S+/admin/sign-in/\S+)", printed)
+    inbox, site = find(r"Inbox.* (http\S+)", printed), find(r"site.* (http\S+)", printed)
+    newest = httpx.get(f"{inbox}/messages.json").json()[0]["id"]
+    draft = a_draft(site)
     arguments = ["--no-sandbox", "--disable-gpu"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-        mail = f"{INBOX}/messages/{newest}/html"
+        mail = f"{inbox}/messages/{newest}/html"
         picture(browser, "mail.png", mail, width=390, height=844)
         picture(browser, "mail-dark.png", f"{mail}?scheme=dark", width=390, height=844)
-        picture(browser, "issue.png", f"{WEB}/admin/issues/{draft}", width=1360, height=1080, sign_in=link)
+        picture(
+            browser,
+            "issue.png",
+            f"{link.partition('/sign-in/')[0]}/issues/{draft}",
+            width=1360,
+            height=1080,
+            sign_in=link,
+        )
         browser.close()
 
 
