@@ -215,7 +215,7 @@ def _outgoing(one: deliveries.Recipient) -> outgoing.Outgoing:
         reader = message.Reader(
             address=one.address,
             since=_since(mail.language, one.confirmed_at.date()) if one.confirmed_at else "",
-            confirm=links.sign_now(links.Purpose.CONFIRM, one.subscription_id, now),
+            confirm="" if mail.issue_id else links.sign_now(links.Purpose.CONFIRM, one.subscription_id, now),
             unsubscribe=sign(links.Purpose.UNSUBSCRIBE, extra=mail.issue_id),
             oneclick=sign(links.Purpose.ONE_CLICK, extra=mail.issue_id),
             preferences=sign(links.Purpose.PREFERENCES),

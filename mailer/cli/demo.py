@@ -5,18 +5,19 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 from rich.table import Table
 
 from mailer import accounts, clock, issues, links, newsletters, polling, scheduling, subscriptions
-from mailer.cli import demo_scenario, output
+from mailer.cli import demo_folder, demo_scenario, output
 from mailer.cli.demo_installation import SLUG, Installation, Progress, running, set_up_newsletter
 from mailer.cli.demo_readers import CheckFailed
 from mailer.db import transaction
+from mailer.embedded.processes import ChildDied
 
 DATA = Path(".mailer/demo")
 ACCOUNT = "camille@courrier.example"
@@ -33,6 +34,7 @@ def demo(
     ] = None,
     data: Annotated[Path, typer.Option(metavar="DIR", help="Where the demo keeps its state.")] = DATA,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the state of earlier runs.")] = False,
+    port: Annotated[int, typer.Option(min=1024, max=65_000, help="Of the web server; the others are above it.")] = 8000,
 ) -> None:
     """Try the whole service with a sample publication; mail stays on this machine.
 
@@ -49,17 +51,17 @@ def demo(
     if once:
         _once(feed, outbox)
     else:
-        _for_a_person(feed, data, fresh=fresh)
+        _for_a_person(feed, demo_folder.prepare(data, fresh=fresh), port=port)
 
 
 def _once(feed: str | None, outbox: Path | None) -> None:
     began = time.monotonic()
     with ExitStack() as stack:
         progress = _progress(stack)
-        installation = stack.enter_context(running(None, https=True, feed=feed, environment=QUICK, progress=progress))
+        installation = stack.enter_context(running(None, port=None, feed=feed, environment=QUICK, progress=progress))
         try:
             outcome = demo_scenario.play(installation, has_own_feed=feed is not None, progress=progress)
-        except CheckFailed as error:
+        except (CheckFailed, ChildDied, httpx.HTTPError) as error:
             output.fail(f"{error}\nThe logs are in {_keep_logs(installation.folder)}.")
         progress("stopping")
     target = outbox or Path(tempfile.mkdtemp(prefix="mailer-outbox-"))
@@ -108,14 +110,12 @@ def _report(outcome: demo_scenario.Outcome, target: Path, written: list[Path], *
     output.say(f"Done in {seconds:.0f} s.")
 
 
-def _for_a_person(feed: str | None, data: Path, *, fresh: bool) -> None:
-    if fresh:
-        shutil.rmtree(data, ignore_errors=True)
+def _for_a_person(feed: str | None, data: Path, *, port: int) -> None:
     with ExitStack() as stack:
         with ExitStack() as starting:
             progress = _progress(starting)
             installation = stack.enter_context(
-                running(data, https=False, feed=feed, environment=QUICK, progress=progress)
+                running(data, port=port, feed=feed, environment=QUICK, progress=progress)
             )
             progress("the sample newsletter, its feed and readers")
             _set_up(installation)

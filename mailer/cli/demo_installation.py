@@ -2,7 +2,6 @@
 
 import json
 import os
-import secrets
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailer import clock, newsletters, settings
+from mailer.cli import demo_folder
 from mailer.cli.stack import Stack
 from mailer.db import transaction
 from mailer.embedded import certificates
@@ -31,7 +31,8 @@ NEWSLETTER: dict[str, object] = {
     "des rives du Syr-Daria aux quais de Samarcande.\n\nBonne lecture,",
     "signature": "Camille Ferrand, rédactrice en chef",
 }
-WANTED_PORTS = (8000, 8025, 8090)
+# The inbox and the site are so far above the web server.
+INBOX_OFFSET, SITE_OFFSET = 25, 90
 
 Progress = Callable[[str], None]
 
@@ -51,22 +52,22 @@ class Installation:
 
 @contextmanager
 def running(
-    folder: Path | None, *, https: bool, feed: str | None, environment: dict[str, str], progress: Progress
+    folder: Path | None, *, port: int | None, feed: str | None, environment: dict[str, str], progress: Progress
 ) -> Iterator[Installation]:
     """Start everything in `folder` and stop it at the end of the block; None for a folder that goes with the block.
 
-    `feed` is the file or address of the operator's own feed; None for the sample's. With `https` the web server and the
-    site show a certificate of a throw-away authority, as they must for mails whose every link is https.
+    `feed` is the file or address of the operator's own feed; None for the sample's. The web server's `port` gives way to
+    a free one when it is taken. None: every port is free, and the web server and the site show a certificate of a
+    throw-away authority, as they must for mails whose every link is https.
     Also sets this process's own settings, so that it can call the domain. Raises ServicesFailed, ChildDied.
     """
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor())
-        folder = folder.absolute() if folder else supervisor.private_directory("mailer-demo-")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = folder or supervisor.private_directory("mailer-demo-")
         progress("PostgreSQL and Valkey")
         servers = stack.enter_context(Services(folder, supervisor=supervisor))
-        ports = _Ports.free() if https else _Ports.wanted()
-        tls = certificates.create(folder / "tls") if https else None
+        ports = _Ports.free() if port is None else _Ports.wanted(port, progress)
+        tls = certificates.create(folder / "tls") if port is None else None
         own = _environment(folder, servers, ports, tls) | environment
         _write_config(folder / "mailer.toml", own)
         os.environ.update(own)
@@ -116,9 +117,13 @@ class _Ports:
     smtp: int
 
     @classmethod
-    def wanted(cls) -> "_Ports":
-        web, inbox, site = (_port(one) for one in WANTED_PORTS)
-        return cls(web=web, inbox=inbox, site=site, smtp=free_port())
+    def wanted(cls, web: int, progress: Progress) -> "_Ports":
+        return cls(
+            web=_port(web, progress),
+            inbox=_port(web + INBOX_OFFSET, progress),
+            site=_port(web + SITE_OFFSET, progress),
+            smtp=free_port(),
+        )
 
     @classmethod
     def free(cls) -> "_Ports":
@@ -131,7 +136,7 @@ def _environment(
     return {
         "DATABASE_URL": servers.database_url,
         "REDIS_URL": servers.redis_url,
-        "MAILER_SECRET_KEY": _secret(folder / "secret"),
+        "MAILER_SECRET_KEY": demo_folder.secret(folder),
         "MAILER_PUBLIC_URL": f"{'https' if tls else 'http'}://localhost:{ports.web}",
         "MAILER_SMTP_URL": f"smtp://127.0.0.1:{ports.smtp}",
         "MAILER_JOURNAL_DIR": str(folder / "journal"),
@@ -163,17 +168,12 @@ def _write_config(path: Path, environment: dict[str, str]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _port(wanted: int) -> int:
-    """Return the wanted port, or a free one if it is taken."""
+def _port(wanted: int, progress: Progress) -> int:
+    """Return the wanted port, or a free one if it can't be had."""
     try:
         with socket.create_server(("127.0.0.1", wanted)):
             return wanted
     except OSError:
-        return free_port()
-
-
-def _secret(path: Path) -> str:
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32), encoding="ascii")
-    return path.read_text(encoding="ascii")
+        free = free_port()
+        progress(f"port {wanted} is taken, so {free} instead")
+        return free

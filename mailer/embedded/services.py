@@ -109,7 +109,7 @@ class Services:
 
     def _start(self, supervisor: Supervisor) -> Servers:
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        _lock(supervisor, self._data_dir)
+        lock(supervisor, self._data_dir)
         run_dir = _run_directory(supervisor)
         valkey = _start_valkey(supervisor, self._data_dir, run_dir, durable=self._durable)
         cluster = postgres.start(
@@ -124,8 +124,11 @@ class Services:
         return servers
 
 
-def _lock(supervisor: Supervisor, data_dir: Path) -> None:
-    """Take the data directory, waiting for the servers of an owner that is gone to finish stopping."""
+def lock(supervisor: Supervisor, data_dir: Path) -> None:
+    """Take the data directory until the supervisor stops; waits for the servers of an owner that is gone to stop.
+
+    Raises DataDirectoryInUse.
+    """
     deadline = time.monotonic() + _PREDECESSOR_SECONDS
     while (holder := supervisor.lock(data_dir / "lock")) is not None:
         if _is_alive(holder) or time.monotonic() > deadline:
