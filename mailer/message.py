@@ -36,6 +36,7 @@ HEADER_ORDER: Final = (
 LINE_LIMIT: Final = 76
 _WORD_LIMIT: Final = 75
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+_NEEDS_NO_ENCODING = re.compile(r"(?!\.)[ -<>-~]{0,69}[!-<>-~]\Z")
 _QUOTED = tuple(
     bytes((octet,)) if (33 <= octet <= 126 and octet != 61) or octet in (9, 32) else b"=%02X" % octet
     for octet in range(256)
@@ -212,7 +213,9 @@ def _slot_value(reader: Reader, name: str, place: str, now: datetime) -> bytes:
 
 @functools.lru_cache(maxsize=4096)
 def _words(value: str, place: str) -> bytes:
-    return quoted_printable(html_escape.escape(value) if place == "html" else value)
+    text = html_escape.escape(value) if place == "html" else value
+    # Nearly every address stands for itself.
+    return text.encode("ascii") if _NEEDS_NO_ENCODING.match(text) else quoted_printable(text)
 
 
 @functools.lru_cache(maxsize=4)

@@ -3,6 +3,7 @@
 import functools
 import ipaddress
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -27,10 +28,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
 
     database_url: str = Field(
-        alias="DATABASE_URL", description="PostgreSQL address, postgresql://user:password@host/name."
+        alias="DATABASE_URL", repr=False, description="PostgreSQL address, postgresql://user:password@host/name."
     )
     redis_url: str = Field(
-        alias="REDIS_URL", description="Redis or Valkey address, redis://host:6379/0 or unix:///path."
+        alias="REDIS_URL", repr=False, description="Redis or Valkey address, redis://host:6379/0 or unix:///path."
     )
     secret_key: str = Field(
         alias="MAILER_SECRET_KEY",
@@ -199,6 +200,16 @@ def load() -> Settings:
         raise SettingsInvalid(_sentence(error)) from None
     except (OSError, ValueError) as error:
         raise SettingsInvalid(f"{config_file()} cannot be read: {error}") from error
+
+
+def source(name: str) -> str:
+    """Tell where a setting's value comes from: "environment", the settings file's name, or "default"."""
+    alias = str(Settings.model_fields[name].alias)
+    if any(variable.upper() == alias for variable in os.environ):
+        return "environment"
+    path = config_file()
+    written = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return path.name if name in written or alias in written else "default"
 
 
 def check(values: dict[str, str]) -> None:

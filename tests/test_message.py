@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
+from html import unescape
 
 import pytest
 from hypothesis import given, settings
@@ -111,3 +112,15 @@ def test_an_unknown_header_is_a_mistake() -> None:
 
 def test_the_date_is_that_of_handing_over() -> None:
     assert message_from_bytes(a_message())["Date"] == "Fri, 20 Nov 2026 07:00:00 +0000"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=255), min_size=1, max_size=120))
+def test_any_value_of_a_slot_comes_back(value: str) -> None:
+    plain, rich = parts(a_message(text=f"a{slot('address')}b", html=f"<i>{slot('address')}</i>", address=value))
+    assert plain.rstrip("\n") == f"a{value}b"
+    assert html_text(rich) == f"<i>{value}</i>"
+
+
+def html_text(rich: str) -> str:
+    return unescape(rich.rstrip("\n"))

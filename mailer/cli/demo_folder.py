@@ -8,8 +8,8 @@ from typing import Final
 from mailer.embedded import services
 from mailer.embedded.processes import Supervisor
 
-# The first thing written, so that it marks a folder as the demo's own.
-_SECRET: Final = "secret"
+# Names of files. The secret is written first, so that it marks a folder as the demo’s own.
+_SECRET: Final = "secret"  # noqa: S105 - a file name
 _LOCK: Final = "lock"
 
 

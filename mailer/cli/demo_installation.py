@@ -90,15 +90,15 @@ def running(
         )
 
 
-def set_up_newsletter(installation: Installation) -> bool:
-    """Create the sample newsletter with its feed, unless an earlier run did. Returns whether it was created."""
+def set_up_newsletter(installation: Installation) -> None:
+    """Create the sample newsletter with its feed, unless an earlier run did."""
     with transaction() as session:
         now = clock.now()
         try:
-            newsletter, is_new = newsletters.get(session, SLUG), False
+            newsletter = newsletters.get(session, SLUG)
         except newsletters.NewsletterNotFound:
             values = {**NEWSLETTER, "site_url": installation.site_url, "cron": CRON, "timezone": TIMEZONE}
-            newsletter, is_new = newsletters.create(session, SLUG, values=values, now=now), True
+            newsletter = newsletters.create(session, SLUG, values=values, now=now)
         # The ports may have changed since the last run.
         newsletters.edit(session, newsletter, values={"site_url": installation.site_url}, now=now)
         for feed in newsletters.feeds(session, newsletter):
@@ -106,7 +106,6 @@ def set_up_newsletter(installation: Installation) -> bool:
                 newsletters.remove_feed(session, newsletter, feed.id)
         feed = newsletters.add_feed(session, newsletter, installation.feed_url, now=now)
         newsletters.read_soon(session, [feed.id], now=now)
-    return is_new
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import email.policy
 import re
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -93,7 +93,7 @@ class Reader:
 
     def confirm(self, mail: Mail, *, same_browser: bool) -> None:
         """Follow the link of a confirmation mail; on another device, press the button there."""
-        link = next(one for one in LINK.findall(mail.part("plain")) if "/confirm/" in one)
+        link = first([one for one in LINK.findall(mail.part("plain")) if "/confirm/" in one], "a link to confirm")
         browser = self.browser if same_browser else self.open_browser()
         page = browser.get(link)
         _expect(page.status_code == 200, f"the confirmation link answered {page.status_code}")
@@ -115,7 +115,7 @@ class Reader:
     def _submit(
         self, page: httpx.Response, *, browser: httpx.Client | None = None, action_part: str = "", **fields: str
     ) -> httpx.Response:
-        form = next(one for one in _forms(page) if action_part in (one.action or ""))
+        form = first([one for one in _forms(page) if action_part in (one.action or "")], "the form on the page")
         values = {**dict(form.form_values()), **fields}
         return (browser or self.browser).post(page.url.join(form.action or ""), data=values)
 
@@ -136,6 +136,12 @@ def wait_until(what: str, look: Callable[[], Found | None], *, seconds: float = 
         if time.monotonic() > deadline:
             raise CheckFailed(f"{what}: not within {seconds:.0f} seconds")
         time.sleep(0.1)
+
+
+def first(found: Sequence[Found], what: str) -> Found:
+    """Return the first of what was found. Raises CheckFailed naming what is not there."""
+    _expect(bool(found), f"{what} is missing")
+    return found[0]
 
 
 def _forms(page: httpx.Response) -> list[html.FormElement]:

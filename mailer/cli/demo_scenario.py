@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from mailer import clock, issues, ledger, newsletters, schedules
 from mailer.cli.demo_installation import SLUG, TIMEZONE, Installation, Progress, set_up_newsletter
-from mailer.cli.demo_readers import CheckFailed, Inbox, Mail, Reader, browser, wait_until
+from mailer.cli.demo_readers import CheckFailed, Inbox, Mail, Reader, browser, first, wait_until
 from mailer.db import transaction
 from mailer.models.content import Article, Feed, Issue, IssueState, Slot
 
@@ -49,20 +49,20 @@ def play(installation: Installation, *, has_own_feed: bool, progress: Progress) 
     confirmations = inbox.wait_for("three confirmation mails", lambda mail: not mail.is_issue, 3)
     progress("they confirm by the links in their mails")
     for reader in readers:
-        mail = next(one for one in confirmations if one.recipient == reader.address)
+        mail = first([one for one in confirmations if one.recipient == reader.address], f"{reader.name}’s confirmation")
         reader.confirm(mail, same_browser=reader is readers[0])
     progress("the schedule is due: first issue")
-    first = _send_by_schedule(installation, FIRST_SLOT_AGO)
+    earlier = _send_by_schedule(installation, FIRST_SLOT_AGO)
     copies = inbox.wait_for("the first issue in three inboxes", lambda mail: mail.is_issue, 3)
     leaver = readers[2]
     progress(f"{leaver.name} leaves with one click, and two more articles appear")
-    leaver.unsubscribe_with_one_click(next(one for one in copies if one.recipient == leaver.address))
+    leaver.unsubscribe_with_one_click(first([one for one in copies if one.recipient == leaver.address], "that issue"))
     _publish_two_more(installation, has_own_feed=has_own_feed)
     progress("the schedule is due again: second issue")
-    second = _send_by_schedule(installation, SECOND_SLOT_AGO)
+    later = _send_by_schedule(installation, SECOND_SLOT_AGO)
     inbox.wait_for("the second issue in two inboxes", lambda mail: mail.is_issue, 5)
     progress("checking what arrived")
-    outcome = Outcome(results=[first, second], mails=inbox.mails())
+    outcome = Outcome(results=[earlier, later], mails=inbox.mails())
     _check(outcome, leaver)
     return outcome
 
@@ -150,6 +150,8 @@ def _send_by_schedule(installation: Installation, ago: timedelta) -> IssueResult
 
 def _check(outcome: Outcome, leaver: Reader) -> None:
     sent = [mail for mail in outcome.mails if mail.is_issue]
+    others = len(outcome.mails) - len(sent)
+    _expect(others == len(READERS), f"{others} confirmation mails arrived, not {len(READERS)}")
     _expect(len(sent) == 5, f"{len(sent)} copies of issues arrived, not 5")
     _expect(sum(mail.recipient == leaver.address for mail in sent) == 1, f"{leaver.name} got an issue after leaving")
     for result in outcome.results:

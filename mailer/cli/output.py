@@ -29,9 +29,10 @@ from mailer import (
     settings,
     subscriptions,
 )
+from mailer.cli.demo_folder import FolderNotOurs
 from mailer.embedded.inbox import InboxFailed
 from mailer.embedded.processes import ChildDied, ChildNotStarted
-from mailer.embedded.services import ServicesFailed
+from mailer.embedded.services import DataDirectoryInUse, ServicesFailed
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -50,6 +51,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (newsletters.NewsletterInvalid, USAGE),
     (schedules.ScheduleInvalid, USAGE),
     (InboxFailed, USAGE),
+    (FolderNotOurs, USAGE),
     (newsletters.NewsletterNotFound, NOT_FOUND),
     (newsletters.FeedNotFound, NOT_FOUND),
     (issues.IssueNotFound, NOT_FOUND),
@@ -60,6 +62,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (subscriptions.SubscriptionGone, STATE_FORBIDS),
     (rendering.TemplateInvalid, FAILED),
     (inlining.InliningFailed, FAILED),
+    (DataDirectoryInUse, STATE_FORBIDS),
     (ServicesFailed, FAILED),
     (ChildDied, FAILED),
     (ChildNotStarted, FAILED),
@@ -67,6 +70,8 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (BrokerUnreachable, TRY_AGAIN),
     (RedisError, TRY_AGAIN),
     (DatabaseUnreachable, TRY_AGAIN),
+    # After the kinds above, some of which are OSErrors: a folder that can't be written, a port that never answered.
+    (OSError, FAILED),
 )
 
 

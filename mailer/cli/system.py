@@ -1,6 +1,7 @@
 """The commands that run the installation: init, up, migrate, web, inbox, version, config."""
 
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -20,20 +21,29 @@ from mailer.migrations import run as migrations
 
 config = typer.Typer(no_args_is_help=True, help="The settings.", rich_markup_mode=None)
 
+# What `mailer init` writes, or offers, where nothing was chosen.
+EXAMPLES = {
+    "public_url": "https://lettre.example",
+    "database_url": "postgresql://mailer@localhost/mailer",
+    "redis_url": "redis://localhost:6379/0",
+    "smtp_url": "smtp+starttls://user:password@mail.example:587",
+}
+
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where mailer.toml is written.")] = Path(),
-    public_url: Annotated[str, typer.Option(help="Where readers reach the service.")] = "https://lettre.example",
-    smtp_url: Annotated[
-        str, typer.Option(help="Where mail is handed over.")
-    ] = "smtp+starttls://user:password@mail.example:587",
-    database_url: Annotated[str, typer.Option(help="PostgreSQL.")] = "postgresql://mailer@localhost/mailer",
-    redis_url: Annotated[str, typer.Option(help="Redis or Valkey.")] = "redis://localhost:6379/0",
+    public_url: Annotated[str | None, typer.Option(help="Where readers reach the service.")] = None,
+    smtp_url: Annotated[str | None, typer.Option(help="Where mail is handed over.")] = None,
+    database_url: Annotated[str | None, typer.Option(help="PostgreSQL.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="Redis or Valkey.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing; what is not given becomes an example.")
+    ] = False,
 ) -> None:
-    """Write mailer.toml with a fresh secret. Never overwrites one.
+    """Write mailer.toml with a fresh secret. Never overwrites one. Asks on a terminal for what is not given.
 
     Example:
 
@@ -42,13 +52,10 @@ def init(
     path = folder / "mailer.toml"
     if path.exists():
         output.fail(f"{path} exists already and was left as it is.", output.STATE_FORBIDS)
-    values = {
-        "public_url": public_url,
-        "database_url": database_url,
-        "redis_url": redis_url,
-        "smtp_url": smtp_url,
-        "secret_key": secrets.token_urlsafe(48),
-    }
+    given = {"public_url": public_url, "database_url": database_url, "redis_url": redis_url, "smtp_url": smtp_url}
+    asks = sys.stdin.isatty() and not yes
+    values = {name: _chosen(name, value, asks=asks) for name, value in given.items()}
+    values["secret_key"] = secrets.token_urlsafe(48)
     settings.check(values)
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -124,17 +131,18 @@ def version() -> None:
 
 @config.command("list")
 def list_settings() -> None:
-    """List every setting: its name, value (secrets masked) and what it is for."""
+    """List every setting: its name, value (secrets masked), where it is set, and what it is for."""
     chosen = settings.load()
     rows = [
         {
             "name": field.alias,
-            "value": str(getattr(chosen, name)) if field.repr else "(secret)",
+            "value": _masked(str(getattr(chosen, name)), is_secret=not field.repr),
+            "source": settings.source(name),
             "description": field.description,
         }
         for name, field in settings.Settings.model_fields.items()
     ]
-    output.emit_rows(rows, columns=("name", "value", "description"), empty="")
+    output.emit_rows(rows, columns=("name", "value", "source", "description"), empty="")
 
 
 @config.command()
@@ -146,6 +154,21 @@ def check() -> None:
     if not is_current:
         output.fail("The database has another schema than this version; run: mailer migrate", output.CHECKS_FAILED)
     output.emit({"ok": True}, text="Settings are right; PostgreSQL and Redis answer; the schema is current.")
+
+
+def _chosen(name: str, given: str | None, *, asks: bool) -> str:
+    if given is not None:
+        return given
+    question = str(settings.Settings.model_fields[name].description)
+    return str(typer.prompt(question, default=EXAMPLES[name], err=True)) if asks else EXAMPLES[name]
+
+
+def _masked(value: str, *, is_secret: bool) -> str:
+    """Hide what nobody may read over a shoulder: a secret, or the password in an address."""
+    if is_secret and "://" not in value:
+        return "(secret)"
+    # Up to the last @: a password that was not encoded may hold one.
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", value))
 
 
 def _toml(value: str) -> str:

@@ -3,6 +3,7 @@
 import time
 from typing import Final
 
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from mailer import issues, ledger
@@ -16,15 +17,22 @@ ENDED: Final = (IssueState.SENT, IssueState.CANCELLED, IssueState.FAILED, IssueS
 
 
 def watch(issue_id: int) -> None:
-    """Show the progress until the issue ends; Ctrl-C detaches and the sending goes on."""
+    """Show the progress until the issue ends; Ctrl-C detaches and the sending goes on.
+
+    Ends the command with an exit code of its own when the issue failed or did not reach every recipient.
+    """
     try:
         if output.CHOICES.as_json or not output.console().is_terminal or output.CHOICES.quiet:
-            _lines(issue_id)
+            state, found = _lines(issue_id)
         else:
-            _bar(issue_id)
+            state, found = _bar(issue_id)
     except KeyboardInterrupt:
         output.say(f"Still sending. mailer issue pause {issue_id} stops it.")
         raise
+    if state == IssueState.FAILED:
+        raise typer.Exit(output.FAILED)
+    if state == IssueState.CANCELLED or found.refused or found.uncertain:
+        raise typer.Exit(output.DONE_IN_PART)
 
 
 def _look(issue_id: int) -> tuple[IssueState, str | None, ledger.Equation]:
@@ -33,7 +41,7 @@ def _look(issue_id: int) -> tuple[IssueState, str | None, ledger.Equation]:
         return issue.state, issue.state_reason, ledger.equation(session, issue_id)
 
 
-def _lines(issue_id: int) -> None:
+def _lines(issue_id: int) -> tuple[IssueState, ledger.Equation]:
     told = 0.0
     while True:
         state, reason, found = _look(issue_id)
@@ -53,11 +61,11 @@ def _lines(issue_id: int) -> None:
             }
             output.emit(value, text=_sentence(state, found))
         if has_ended:
-            return
+            return state, found
         time.sleep(LOOK_SECONDS)
 
 
-def _bar(issue_id: int) -> None:
+def _bar(issue_id: int) -> tuple[IssueState, ledger.Equation]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -77,6 +85,7 @@ def _bar(issue_id: int) -> None:
                 break
             time.sleep(LOOK_SECONDS)
     output.say(_sentence(state, found))
+    return state, found
 
 
 def _sentence(state: IssueState, found: ledger.Equation) -> str:
