@@ -174,6 +174,37 @@ def test_init_writes_settings_that_load_and_never_overwrites(tmp_path: Path, mon
     assert not (tmp_path / "x" / "mailer.toml").exists()
 
 
+def test_the_settings_are_listed_with_their_source_and_without_passwords(environment, monkeypatch, tmp_path) -> None:
+    (tmp_path / "mailer.toml").write_text("batch_size = 7\n")
+    monkeypatch.setenv("MAILER_CONFIG", str(tmp_path / "mailer.toml"))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:dbp@ss@host/db?password=query-pass")
+    monkeypatch.setenv("REDIS_URL", "redis://:redis-pass@host/0")
+    monkeypatch.setenv("MAILER_SMTP_URL", "smtps://me:smtp-pass@mail.example:465")
+    ran = mailer("--json", "config", "list")
+    listed = {one["name"]: (one["value"], one["source"]) for one in ran.value}
+    assert not [word for word in ("dbp", "ss@", "-pass") if word in ran.out.replace("***@", "")]
+    assert listed["REDIS_URL"] == ("redis://:***@host/0", "environment")
+    assert listed["MAILER_BATCH_SIZE"] == ("7", "mailer.toml")
+    assert listed["MAILER_RETRY_HOURS"][1] == "default"
+
+
+def test_an_issue_that_did_not_reach_everybody_ends_in_part(installation: SmtpInbox) -> None:
+    issue_id = an_issue()
+    mailer("issue", "send", str(issue_id), "--yes")
+    mailer("issue", "cancel", str(issue_id), "--yes")
+    assert mailer("issue", "watch", str(issue_id)).code == 6
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(environment) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mailer", "--json", "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+
+
 def test_an_account_and_its_link(installation: SmtpInbox) -> None:
     made = mailer("--json", "user", "add", "camille@courrier.example", "--name", "Camille Ferrand").value
     assert len(made["password"]) >= 16
