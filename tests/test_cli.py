@@ -195,16 +195,6 @@ def test_an_issue_that_did_not_reach_everybody_ends_in_part(installation: SmtpIn
     assert mailer("issue", "watch", str(issue_id)).code == 6
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(environment) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "mailer", "--json", "config", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        running.stdout.close()
-        assert running.stderr.read() == b""
-
-
 def test_an_account_and_its_link(installation: SmtpInbox) -> None:
     made = mailer("--json", "user", "add", "camille@courrier.example", "--name", "Camille Ferrand").value
     assert len(made["password"]) >= 16

@@ -1,6 +1,5 @@
 """The command line: `mailer <noun> <verb>`. Data goes to stdout, everything else to stderr."""
 
-import os
 import sys
 from typing import Annotated
 
@@ -56,10 +55,6 @@ def main() -> None:
         code = ended.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = output.INTERRUPTED
-    except BrokenPipeError:
-        # Who read our output has seen enough, as `head` does; what is left in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = output.FAILED
     except _UsageError as error:
         sys.stderr.write(f"mailer: {error}\n")
         code = output.USAGE

@@ -66,7 +66,7 @@ def running(
         folder = folder or supervisor.private_directory("mailer-demo-")
         progress("PostgreSQL and Valkey")
         servers = stack.enter_context(Services(folder, supervisor=supervisor))
-        ports = _Ports.free() if port is None else _Ports.wanted(port, progress)
+        ports = _Ports.free() if port is None else _Ports.wanted(port, folder / "site-port", progress)
         tls = certificates.create(folder / "tls") if port is None else None
         own = _environment(folder, servers, ports, tls) | environment
         _write_config(folder / "mailer.toml", own)
@@ -116,13 +116,15 @@ class _Ports:
     smtp: int
 
     @classmethod
-    def wanted(cls, web: int, progress: Progress) -> "_Ports":
-        return cls(
-            web=_port(web, progress),
-            inbox=_port(web + INBOX_OFFSET, progress),
-            site=_port(web + SITE_OFFSET, progress),
-            smtp=free_port(),
-        )
+    def wanted(cls, web: int, site_file: Path, progress: Progress) -> "_Ports":
+        """Take the web server's port and those above it; the site keeps the one of earlier runs, noted in `site_file`."""
+        earlier = int(site_file.read_text("ascii")) if site_file.exists() else None
+        site = _port(earlier or web + SITE_OFFSET, progress)
+        if earlier not in (None, site):
+            # The port is a part of every article's address, by which articles are told apart.
+            progress("the site has another address than last time, so its articles count as new")
+        site_file.write_text(str(site), "ascii")
+        return cls(web=_port(web, progress), inbox=_port(web + INBOX_OFFSET, progress), site=site, smtp=free_port())
 
     @classmethod
     def free(cls) -> "_Ports":
