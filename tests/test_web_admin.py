@@ -289,6 +289,13 @@ def test_the_envelope_is_edited(desk: httpx.Client) -> None:
     assert (changed.subject, changed.preview_text, changed.introduction) == ("L’eau revient", "Aussi", "Un\n\nDeux")
 
 
+def test_a_subject_of_nothing_but_control_characters_changes_nothing(desk: httpx.Client) -> None:
+    path = f"/admin/issues/{drafted()}"
+    press(desk, path, f"{path}/envelope", subject="\x01\x02\x7f")
+    assert issue(1).subject == "Le titre de eau"
+    assert desk.get(f"{path}/preview").status_code == 200
+
+
 def test_of_two_editors_the_later_one_is_told(desk: httpx.Client) -> None:
     path = f"/admin/issues/{drafted()}"
     page = desk.get(path)
@@ -362,12 +369,22 @@ def test_send_now_makes_the_issue_due_at_once(desk: httpx.Client) -> None:
         assert issues.due_issues(session, now=clock.now()) == [1]
 
 
+def test_nothing_leaves_that_was_changed_after_the_review(desk: httpx.Client) -> None:
+    path = f"/admin/issues/{drafted()}"
+    reviewed = desk.get(f"{path}/review")
+    hidden = {name: field(reviewed, name) for name in ("csrf", "version")}
+    press(desk, path, f"{path}/envelope", subject="By somebody else")
+    assert desk.post(f"{path}/send", data=hidden).status_code == 409
+    assert issue(1).state == IssueState.DRAFT
+
+
 def test_send_now_works_while_redis_is_away(desk: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"/admin/issues/{drafted()}"
-    token = field(desk.get(f"{path}/review"), "csrf")
+    reviewed = desk.get(f"{path}/review")
+    hidden = {name: field(reviewed, name) for name in ("csrf", "version")}
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     settings.load.cache_clear()
-    assert desk.post(f"{path}/send", data={"csrf": token}).status_code == 303
+    assert desk.post(f"{path}/send", data=hidden).status_code == 303
     assert issue(1).state == IssueState.SCHEDULED
 
 
@@ -453,6 +470,13 @@ def test_what_cannot_be_used_is_said_at_its_field_and_kept(desk: httpx.Client) -
     assert heading(desk.get(path)) == "Le Courrier d’Asie centrale"
 
 
+def test_a_number_of_many_digits_is_said_at_its_field(desk: httpx.Client) -> None:
+    path = "/admin/newsletters/courrier"
+    response = press(desk, path, path, min_articles="9" * 5000)
+    assert response.status_code == 422
+    assert 'id="min_articles-error"' in response.text
+
+
 def test_a_schedule_is_changed_and_shows_its_next_dates(desk: httpx.Client) -> None:
     path = "/admin/newsletters/courrier"
     press(desk, path, f"{path}/schedule", cron="30 6 * * MON", timezone="Asia/Almaty")
@@ -489,5 +513,7 @@ def test_subscribers_are_found_by_exact_address_and_state(desk: httpx.Client) ->
 
 
 def test_what_does_not_exist_is_not_found(desk: httpx.Client) -> None:
-    for path in ("issues/99", "issues/0", "issues/99999999999999999999", "issues/x", "newsletters/none", "nothing"):
+    issue_paths = ("issues/99", "issues/0", "issues/99999999999999999999", "issues/x")
+    newsletter_paths = ("newsletters/none", "newsletters/%00", "newsletters/%00/next")
+    for path in (*issue_paths, *newsletter_paths, "nothing"):
         assert desk.get(f"/admin/{path}").status_code == 404, path

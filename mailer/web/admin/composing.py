@@ -90,7 +90,7 @@ def preview(desk: session.Current, issue_id: IssueId, view: str = "phone") -> Re
 def edit_envelope(desk: session.Current, issue_id: IssueId) -> Response:
     """Change subject, preview text and introduction."""
     with transaction() as database:
-        issue = _open_for(database, desk, issue_id)
+        issue = open_for(database, desk, issue_id)
         words = {name: desk.typed(name) for name in ("subject", "preview_text", "introduction")}
         words["introduction"] = words["introduction"].replace("\r\n", "\n")
         issues.edit(database, issue, **words, now=desk.now)
@@ -101,7 +101,7 @@ def edit_envelope(desk: session.Current, issue_id: IssueId) -> Response:
 def arrange(desk: session.Current, issue_id: IssueId) -> Response:
     """Move, exclude, add or lay out one article."""
     with transaction() as database:
-        issue = _open_for(database, desk, issue_id)
+        issue = open_for(database, desk, issue_id)
         before = in_order(issues.placed(database, issue_id))
         after = _changed(database, desk, before, issue)
         if after != before:
@@ -113,11 +113,20 @@ def arrange(desk: session.Current, issue_id: IssueId) -> Response:
 def arrange_automatically(desk: session.Current, issue_id: IssueId) -> Response:
     """Choose and order the articles anew, as if the issue were made now."""
     with transaction() as database:
-        issue = _open_for(database, desk, issue_id)
+        issue = open_for(database, desk, issue_id)
         chosen = selection.select_articles(database, issue.newsletter, now=desk.now).chosen
         articles = [(choice.article, choice.layout) for choice in chosen if choice.layout is not None]
         issues.arrange(database, issue, articles, now=desk.now)
     return screens.back(f"/admin/issues/{issue_id}", done="automatic")
+
+
+def open_for(database: Session, desk: session.Desk, issue_id: int) -> Issue:
+    """Lock an issue for a change. Raises IssueNotFound, or IssueStateForbids if somebody changed it after the page was shown."""
+    database.execute(select(Issue.id).where(Issue.id == issue_id).with_for_update())
+    issue = issues.get(database, issue_id)
+    if desk.typed("version") != issue.updated_at.isoformat():
+        raise issues.IssueStateForbids("Somebody changed this issue after you opened it, so nothing was done.")
+    return issue
 
 
 def in_order(placed: Placed) -> list[tuple[Article, Layout]]:
@@ -169,12 +178,3 @@ def _movable(placed: Placed) -> list[tuple[bool, bool]]:
     """Tell for each article whether it can go up and down: among those of its own layout."""
     layouts = [None, *(layout for _, layout in placed), None]
     return [(layouts[at - 1] == layouts[at], layouts[at + 1] == layouts[at]) for at in range(1, len(layouts) - 1)]
-
-
-def _open_for(database: Session, desk: session.Desk, issue_id: int) -> Issue:
-    """Lock an issue for a change. Raises IssueNotFound, or IssueStateForbids if somebody changed it after the page was shown."""
-    database.execute(select(Issue.id).where(Issue.id == issue_id).with_for_update())
-    issue = issues.get(database, issue_id)
-    if desk.typed("version") != issue.updated_at.isoformat():
-        raise issues.IssueStateForbids("Somebody changed this issue after you opened it, so yours was not saved.")
-    return issue

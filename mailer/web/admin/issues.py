@@ -52,7 +52,7 @@ def index(request: Request, desk: session.Current, tab: str = "all", before: int
 
 
 @router.api_route("/newsletters/{slug}/next", methods=["GET", "HEAD"])
-def upcoming(request: Request, desk: session.Current, slug: str) -> Response:
+def upcoming(request: Request, desk: session.Current, slug: session.Slug) -> Response:
     """Show what the next issue would hold if it were made now, with the reason for each article."""
     with transaction() as database:
         newsletter = newsletters.get(database, slug)
@@ -65,7 +65,7 @@ def upcoming(request: Request, desk: session.Current, slug: str) -> Response:
 
 
 @router.post("/newsletters/{slug}/next")
-def draft(desk: session.Current, slug: str) -> Response:
+def draft(desk: session.Current, slug: session.Slug) -> Response:
     """Draft the next issue now."""
     with transaction() as database:
         issue = issues.draft(database, newsletters.get(database, slug), now=desk.now)

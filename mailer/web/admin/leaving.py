@@ -31,15 +31,16 @@ def review(request: Request, desk: session.Current, issue_id: composing.IssueId)
         newsletter=issue.newsletter,
         readers=readers,
         placed=placed,
+        version=issue.updated_at.isoformat(),
         has_frame=True,
     )
 
 
 @router.post("/send")
 def send(desk: session.Current, issue_id: composing.IssueId) -> Response:
-    """Have the issue leave now: it is due at once, and a worker is told so."""
+    """Have the issue leave now as it was reviewed: it is due at once, and a worker is told so."""
     with transaction() as database:
-        issue = _editable(database, issue_id)
+        issue = composing.open_for(database, desk, issue_id)
         if not newsletters.count_readers(database, issue.newsletter_id):
             raise issues.IssueEmpty(f"“{issue.newsletter.slug}” has no confirmed readers yet.")
         issues.schedule_now(database, issue, now=desk.now)

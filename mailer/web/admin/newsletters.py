@@ -1,5 +1,6 @@
 """Newsletters: what they are called, when they leave, which feeds they draw from."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -60,21 +61,21 @@ def index(request: Request, desk: session.Current) -> Response:
 
 
 @router.api_route("/{slug}", methods=["GET", "HEAD"])
-def show(request: Request, desk: session.Current, slug: str) -> Response:
+def show(request: Request, desk: session.Current, slug: session.Slug) -> Response:
     """Show a newsletter with everything that can be changed."""
     with transaction() as database:
         return _page(request, desk, database, newsletters.get(database, slug))
 
 
 @router.post("/{slug}")
-def edit(request: Request, desk: session.Current, slug: str) -> Response:
+def edit(request: Request, desk: session.Current, slug: session.Slug) -> Response:
     """Change the fields; what can't be used is said at its field, and everything typed is kept."""
     typed = {name: desk.typed(name) for name in (*TEXT_FIELDS, *NUMBER_FIELDS)}
     typed["is_paused"] = desk.typed("is_paused")
     errors = {name: "Fill in this field" for name in _REQUIRED if not typed[name]}
     values: dict[str, object] = {name: typed[name] or (None if name in _MAY_BE_NONE else "") for name in TEXT_FIELDS}
     for name in NUMBER_FIELDS:
-        if not typed[name].isdecimal() or not 1 <= int(typed[name]) <= 1000:
+        if not re.fullmatch("[0-9]{1,4}", typed[name]) or not 1 <= int(typed[name]) <= 1000:
             errors[name] = "Enter a number from 1 to 1000"
         else:
             values[name] = int(typed[name])
@@ -94,7 +95,7 @@ def edit(request: Request, desk: session.Current, slug: str) -> Response:
 
 
 @router.post("/{slug}/schedule")
-def schedule(request: Request, desk: session.Current, slug: str) -> Response:
+def schedule(request: Request, desk: session.Current, slug: session.Slug) -> Response:
     """Set when issues are made; an empty expression means by hand."""
     typed = {"cron": " ".join(desk.typed("cron").split()), "timezone": desk.typed("timezone")}
     with transaction() as database:
@@ -118,7 +119,7 @@ def schedule(request: Request, desk: session.Current, slug: str) -> Response:
 
 
 @router.post("/{slug}/feeds")
-def add_feed(request: Request, desk: session.Current, slug: str) -> Response:
+def add_feed(request: Request, desk: session.Current, slug: session.Slug) -> Response:
     """Draw from one more feed, which is read at once."""
     with transaction() as database:
         newsletter = newsletters.get(database, slug)
@@ -132,7 +133,7 @@ def add_feed(request: Request, desk: session.Current, slug: str) -> Response:
 
 
 @router.post("/{slug}/feeds/{feed_id}/remove")
-def remove_feed(slug: str, feed_id: FeedId) -> Response:
+def remove_feed(slug: session.Slug, feed_id: FeedId) -> Response:
     """Stop drawing from a feed."""
     with transaction() as database:
         newsletters.remove_feed(database, newsletters.get(database, slug), feed_id)
@@ -140,7 +141,7 @@ def remove_feed(slug: str, feed_id: FeedId) -> Response:
 
 
 @router.post("/{slug}/feeds/{feed_id}/read")
-def read_feed(desk: session.Current, slug: str, feed_id: FeedId) -> Response:
+def read_feed(desk: session.Current, slug: session.Slug, feed_id: FeedId) -> Response:
     """Have a feed read now; how it went stands on the page afterwards."""
     with transaction() as database:
         listed = newsletters.feeds(database, newsletters.get(database, slug))

@@ -2,13 +2,14 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
-from fastapi import Depends
+from fastapi import Depends, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +19,11 @@ from mailer.db import transaction
 COOKIE: Final = "mailer_session"
 # No form of the desk has more fields.
 _MAX_FIELDS: Final = 100
+# Nobody sees them: PostgreSQL refuses NUL, XML the others, and a subject of them alone would come out empty.
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+# What a newsletter's short name can look like; anything else is no page.
+Slug = Annotated[str, Path(pattern=r"^[a-z0-9-]{1,63}$")]
 
 
 class SignInRequired(Exception):
@@ -45,12 +51,11 @@ class Desk:
 
 
 async def read_form(request: Request) -> Mapping[str, str]:
-    """Return the text fields of a posted form; the last of each name counts."""
+    """Return the text fields of a posted form without control characters; the last of each name counts."""
     if request.method != "POST":
         return {}
     form = await request.form(max_files=0, max_fields=_MAX_FIELDS)
-    # PostgreSQL's text holds no NUL.
-    return {name: value.replace("\0", "") for name, value in form.items() if isinstance(value, str)}
+    return {name: _CONTROLS.sub("", value) for name, value in form.items() if isinstance(value, str)}
 
 
 Form = Annotated[Mapping[str, str], Depends(read_form)]
