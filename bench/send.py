@@ -4,41 +4,42 @@ Measured from asking for the issue to the ledger's last row: freeze, Celery, per
 reference sends as many messages of the same size over as many connections to the same sink, in the same run.
 """
 
-import json
 import os
-import platform
 import statistics
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import select, text
+from sqlalchemy import select
 
-from bench import processes, sinks
-from mailer import clock, issues, ledger, links, message, newsletters, queue, settings
-from mailer.cli.demo_installation import NEWSLETTER
+from bench import installation, processes, report, sinks
+from mailer import clock, copies, deliveries, ledger, settings
 from mailer.cli.stack import Stack
 from mailer.db import transaction
-from mailer.embedded import sample
 from mailer.embedded.processes import Supervisor
 from mailer.embedded.services import Services
 from mailer.migrations import run as migrations
-from mailer.models.content import Article, IssueState, Variant
+from mailer.models.content import IssueState, Variant
 
-RUNS = 3
-_READERS = text("""
-WITH made AS (
-    INSERT INTO subscribers (address, address_key, created_at)
-    SELECT 'reader' || n || '@example' || n % 50 || '.org', 'reader' || n || '@example' || n % 50 || '.org', now()
-    FROM generate_series(1, :count) n RETURNING id
-)
-INSERT INTO subscriptions (subscriber_id, newsletter_id, state, language, requested_at, confirmed_at)
-SELECT id, :newsletter_id, 'confirmed', 'fr', now(), now() FROM made
-""")
+# Until the worker's processes are there.
+_START_SECONDS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured. `sessions` are the reference's connections; `sink` is fast, or Postfix's smtp-sink."""
+
+    messages: int
+    workers: int
+    connections: int
+    sessions: int
+    delay_ms: int
+    sink: sinks.Sink
+    runs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,153 +47,159 @@ class Run:
     """One issue and one reference run."""
 
     seconds: float
+    freeze_seconds: float
     reference_seconds: float | None
     equation: ledger.Equation
     cpu: dict[str, float]
     peak_rss_mb: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Machinery:
+    """A service that is ready to send to a sink."""
+
+    supervisor: Supervisor
+    sink_port: int
+    postgres: int  # process id
+
+    def families(self) -> dict[str, list[int]]:
+        """List the processes whose CPU time is counted."""
+        return {
+            "worker": processes.family(self.supervisor.running()["worker"]),
+            "postgres": processes.family(self.postgres),
+        }
+
+
 def send(
     messages: Annotated[int, typer.Option(help="Readers of the issue.")] = 20_000,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
     connections: Annotated[int, typer.Option(help="SMTP connections of each worker process.")] = 10,
-    sessions: Annotated[int, typer.Option(help="Connections of smtp-source.")] = 10,
+    sessions: Annotated[
+        int | None, typer.Option(help="Connections of smtp-source; by default 10, or with a delay as many as ours.")
+    ] = None,
     delay_ms: Annotated[int, typer.Option(help="How long the server waits before it answers.")] = 0,
+    sink: Annotated[
+        sinks.Sink, typer.Option(help="The server: our fast one, or Postfix's smtp-sink.")
+    ] = sinks.Sink.FAST,
+    runs: Annotated[int, typer.Option(min=1, help="How often; the median and the range are shown.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure sending an issue, as a ratio to smtp-source in the same run; median of three with the range."""
+    plan = Plan(
+        messages=messages,
+        workers=workers,
+        connections=connections,
+        sessions=sessions or (workers * connections if delay_ms else 10),
+        delay_ms=delay_ms,
+        sink=sink,
+        runs=runs,
+    )
+    report.print_result(measure(plan), as_json=as_json)
+
+
+def measure(plan: Plan) -> dict[str, object]:
+    """Run the plan on a fresh installation."""
+    with running(plan) as machinery:
+        return _result([_run(machinery, plan) for _ in range(plan.runs)], plan)
+
+
+@contextmanager
+def running(plan: Plan, *, log: Path | None = None) -> Iterator[Machinery]:
+    """Start services, a sink (which logs what it takes, if asked to), a worker and beat; make the readers."""
     with ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor())
         folder = supervisor.private_directory("mailer-bench-")
         servers = stack.enter_context(Services(folder, supervisor=supervisor))
-        port = stack.enter_context(sinks.fast_sink(folder, delay_ms=delay_ms))
-        os.environ |= {
-            "DATABASE_URL": servers.database_url,
-            "REDIS_URL": servers.redis_url,
-            "MAILER_SECRET_KEY": "a secret for measuring, long enough",
-            "MAILER_PUBLIC_URL": "https://lettre.courrier.example",
-            "MAILER_SMTP_URL": f"smtp://127.0.0.1:{port}",
-            "MAILER_SMTP_CONNECTIONS": str(connections),
-            "MAILER_JOURNAL_DIR": str(folder / "journal"),
-            "MAILER_TICK_SECONDS": "1",
-        }
+        port = stack.enter_context(sinks.run(plan.sink, folder, delay_ms=plan.delay_ms, log=log))
+        os.environ |= installation.environment(
+            database_url=servers.database_url,
+            redis_url=servers.redis_url,
+            smtp_port=port,
+            journal_dir=folder / "journal",
+        )
+        os.environ |= {"MAILER_SMTP_CONNECTIONS": str(plan.connections), "MAILER_TICK_SECONDS": "1"}
+        installation.forget()
         migrations.upgrade(settings.load().database_url)
-        _fill(messages)
-        machine = Stack(environment={}, folder=folder, worker_processes=workers)
+        installation.fill(plan.messages)
+        machine = Stack(environment={}, folder=folder, worker_processes=plan.workers)
         for child in (machine.worker(), machine.beat()):
             supervisor.start(child)
-        postgres = _postgres_pid(folder)
-        time.sleep(4)  # until the worker's processes are there
-        runs = [_run(supervisor, port, postgres, messages=messages, sessions=sessions) for _ in range(RUNS)]
-    result = _result(runs, messages=messages, workers=workers, connections=connections, delay_ms=delay_ms)
-    typer.echo(json.dumps(result) if as_json else "\n".join(f"{name:28} {value}" for name, value in result.items()))
+        postmaster = (folder / "postgres" / "postmaster.pid").read_text().splitlines()[0]
+        time.sleep(_START_SECONDS)
+        yield Machinery(supervisor=supervisor, sink_port=port, postgres=int(postmaster))
 
 
-def _fill(messages: int) -> None:
-    """Make the sample newsletter with as many confirmed readers."""
-    with transaction() as session:
-        now = clock.now()
-        values = {**NEWSLETTER, "site_url": "https://courrier.example"}
-        newsletter = newsletters.create(session, "courrier", values=values, now=now)
-        newsletters.add_feed(session, newsletter, "https://courrier.example/feed.xml", now=now)
-        for feed in newsletters.feeds(session, newsletter):
-            feed.next_read_at = now + timedelta(days=1)
-        session.execute(_READERS, {"count": messages, "newsletter_id": newsletter.id})
-    with transaction() as session:
-        session.execute(text("ANALYZE"))
-
-
-def _run(supervisor: Supervisor, port: int, postgres: int, *, messages: int, sessions: int) -> Run:
-    issue_id = _draft()
-    worker = processes.family(supervisor.running()["worker"])
-    before = {"worker": processes.cpu_seconds(worker), "postgres": processes.cpu_seconds(processes.family(postgres))}
+def _run(machinery: Machinery, plan: Plan) -> Run:
+    issue_id = installation.draft()
+    families = machinery.families()
+    before = {name: processes.cpu_seconds(pids) for name, pids in families.items()}
     began = time.perf_counter()
-    with transaction() as session:
-        issues.schedule_now(session, issues.get(session, issue_id), now=clock.now())
-    queue.enqueue(queue.START_ISSUE, issue_id)
-    while not _is_sent(issue_id):
-        supervisor.check()
-        time.sleep(0.02)
+    installation.start(issue_id)
+    wait_for(machinery, issue_id, IssueState.SENDING, IssueState.SENT)
+    frozen = time.perf_counter()
+    wait_for(machinery, issue_id, IssueState.SENT)
     seconds = time.perf_counter() - began
-    after = {"worker": processes.cpu_seconds(worker), "postgres": processes.cpu_seconds(processes.family(postgres))}
+    after = {name: processes.cpu_seconds(pids) for name, pids in machinery.families().items()}
     with transaction() as session:
         found = ledger.count_ledger(session, issue_id)
-    size = _size_of(issue_id)
     return Run(
         seconds=seconds,
-        reference_seconds=sinks.smtp_source_seconds(port, messages=messages, size_bytes=size, sessions=sessions),
+        freeze_seconds=frozen - began,
+        reference_seconds=sinks.smtp_source_seconds(
+            machinery.sink_port, messages=plan.messages, size_bytes=_size_of(issue_id), sessions=plan.sessions
+        ),
         equation=found,
-        cpu={name: (after[name] - before[name]) / messages * 1e6 for name in before},
-        peak_rss_mb=processes.peak_rss_mb(worker),
+        cpu={name: (after[name] - before[name]) / plan.messages * 1e6 for name in before},
+        peak_rss_mb=processes.peak_rss_mb(families["worker"]),
     )
 
 
-def _draft() -> int:
-    """Draft an issue of twelve new articles."""
-    with transaction() as session:
-        now = clock.now()
-        newsletter = newsletters.get(session, "courrier")
-        feed = newsletters.feeds(session, newsletter)[0]
-        for number, one in enumerate(sample.articles(started_at=now, later_at=None)):
-            key = f"{one.slug}-{now.timestamp()}"
-            url = f"https://courrier.example/{key}"
-            words: dict[str, object] = {"title": one.title, "excerpt": one.excerpt, "topics": [one.topic]}
-            dates = {"published_at": now - timedelta(seconds=number + 1), "first_seen_at": now, "updated_at": now}
-            picture = f"https://courrier.example/{one.slug}.jpg"
-            session.add(
-                Article(feed_id=feed.id, guid=key, url=url, canonical_url=key, image_url=picture, **words, **dates)
-            )
-        session.flush()
-        return issues.draft(session, newsletter, now=now + timedelta(milliseconds=1)).id
-
-
-def _is_sent(issue_id: int) -> bool:
-    with transaction() as session:
-        return issues.get(session, issue_id).state == IssueState.SENT
+def wait_for(machinery: Machinery, issue_id: int, *states: IssueState) -> None:
+    """Wait until an issue is in one of `states`; an error if a process of the service ends."""
+    while installation.state_of(issue_id) not in states:
+        machinery.supervisor.check()
+        time.sleep(0.02)
 
 
 def _size_of(issue_id: int) -> int:
     """Return the bytes of one reader's copy."""
     with transaction() as session:
-        found = session.execute(select(Variant).where(Variant.issue_id == issue_id)).scalar_one()
-    compiled = message.compile_message(
-        nonce=found.nonce, headers=found.headers, subject=found.subject, text=found.text, html=found.html
-    )
-    token = "T" * links.TOKEN_LENGTH
-    reader = message.Reader(
+        variant = session.execute(select(Variant.id).where(Variant.issue_id == issue_id)).scalar_one()
+        copies.load(session, variant)
+    reader = deliveries.Recipient(
+        delivery_id=1,
+        variant_id=variant,
+        subscription_id=1,
         address="reader1@example1.org",
-        unsubscribe=token,
-        oneclick=token,
-        preferences=token,
-        message_id=links.message_id(1, "courrier.example"),
+        confirmed_at=clock.now(),
+        attempts=0,
+        first_deferred_at=None,
+        reason=None,
     )
-    return len(compiled.fill(reader, now=clock.now()))
+    return len(copies.outgoing(copies.loaded(variant), reader).content())
 
 
-def _postgres_pid(folder: Path) -> int:
-    return int((folder / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-
-
-def _result(runs: list[Run], *, messages: int, workers: int, connections: int, delay_ms: int) -> dict[str, object]:
-    rates = sorted(messages / run.seconds for run in runs)
-    ratios = sorted(run.reference_seconds / run.seconds for run in runs if run.reference_seconds)
-    references = sorted(messages / run.reference_seconds for run in runs if run.reference_seconds)
+def _result(runs: list[Run], plan: Plan) -> dict[str, object]:
+    ratios = [run.reference_seconds / run.seconds for run in runs if run.reference_seconds]
+    references = [plan.messages / run.reference_seconds for run in runs if run.reference_seconds]
     found = runs[-1].equation
     return {
-        "messages": messages,
-        "workers": workers,
-        "connections": connections,
-        "delay_ms": delay_ms,
-        "messages_per_second": round(statistics.median(rates)),
-        "smtp_source_per_second": round(statistics.median(references))
-        if references
-        else "smtp-source is not installed",
+        "messages": plan.messages,
+        "workers": plan.workers,
+        "connections": plan.connections,
+        "sessions": plan.sessions,
+        "delay_ms": plan.delay_ms,
+        "sink": plan.sink,
+        "messages_per_second": round(statistics.median(plan.messages / run.seconds for run in runs)),
+        "smtp_source_per_second": round(statistics.median(references)) if references else sinks.NO_SMTP_SOURCE,
         "ratio": round(statistics.median(ratios), 2) if ratios else None,
-        "spread": [round(ratios[0], 2), round(ratios[-1], 2)] if ratios else None,
+        "spread": [round(min(ratios), 2), round(max(ratios), 2)] if ratios else None,
         "cpu_us_per_message": {
             name: round(statistics.median(run.cpu[name] for run in runs), 1) for name in runs[0].cpu
         },
+        "freeze_seconds": round(statistics.median(run.freeze_seconds for run in runs), 2),
         "peak_rss_mb": round(max(run.peak_rss_mb for run in runs)),
         "equation": f"{found.recipients} = {found.accepted} + {found.refused} + {found.skipped} + {found.uncertain}",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "runs": plan.runs,
+        "machine": report.machine(),
     }

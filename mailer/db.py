@@ -21,7 +21,8 @@ def transaction() -> Iterator[Session]:
 def engine() -> Engine:
     """Return the process's pool of connections; opened lazily, so each forked worker gets its own.
 
-    A statement of more than 60 s or a transaction idle for 60 s is cut by the server: nothing here should take that long.
+    The server cuts a wait of 30 s for a lock and a transaction idle for 60 s: nothing here should take that long. A server
+    that vanished without a word is given up after 30 s, where it would be waited for for hours.
     """
     return create_engine(
         settings.load().database_url,
@@ -31,8 +32,13 @@ def engine() -> Engine:
         # An error's text goes to the log; what readers typed must not.
         hide_parameters=True,
         connect_args={
-            "connect_timeout": 10,
+            "connect_timeout": 5,
             "application_name": "mailer",
+            # Two silences: while we wait for an answer (keepalives), and while what we said is not acknowledged.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 4,
+            "tcp_user_timeout": 30_000,  # milliseconds
             "options": "-c timezone=UTC -c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
         },
     )

@@ -16,7 +16,8 @@ REPLY_LENGTH: Final = 200
 FIRST_RETRY: Final = timedelta(minutes=5)
 RETRY_FACTOR: Final = 1.5
 LONGEST_RETRY: Final = timedelta(hours=4)
-FOREIGN_SECONDS: Final = 120
+# A cancelled issue's batches are claimed too: the rest is recorded as skipped.
+MAY_GO: Final = (IssueState.SENDING, IssueState.CANCELLED)
 
 
 class LeaseLost(Exception):
@@ -117,28 +118,54 @@ def queue_one(session: Session, *, subscription_id: int, variant_id: int, now: d
 
 def count_due(session: Session, *, now: datetime, limit: int) -> int:
     """Count the batches that a worker could claim now, up to `limit`."""
-    due = select(Batch.id).outerjoin(Issue, Issue.id == Batch.issue_id).where(_is_due(now)).limit(limit).subquery()
+    active = select(Issue.id).where(Issue.state.in_(MAY_GO))
+    may_go = or_(Batch.issue_id.is_(None), Batch.issue_id.in_(active))
+    waiting = select(Batch.id).where(*_waits(now), may_go).limit(limit)
+    silent = select(Batch.id).where(*_is_silent()).limit(limit)
+    due = waiting.union_all(silent).limit(limit).subquery()
     return session.execute(select(func.count()).select_from(due)).scalar_one()
 
 
-def claim(session: Session, *, owner: str, lease_seconds: float, now: datetime) -> Claim | None:
-    """Take the next batch that is due, confirmations first; None when there is nothing to do.
+def claim(
+    session: Session,
+    *,
+    owner: str,
+    lease_seconds: float,
+    now: datetime,
+    foreign_seconds: float = 120,
+    only_urgent: bool = False,
+    turn: int = 0,
+) -> Claim | None:
+    """Take the next batch that is due; None when there is nothing to do.
 
-    A batch whose lease ran out is taken over; one of another machine only after FOREIGN_SECONDS, since only there lies
-    the journal that tells what was handed over. `owner` begins with the machine's name and a dot. Leases are told by the
-    database's clock, the same for all workers.
+    Confirmations come first, then what silent workers left, then issues in turns (`turn` grows from call to call), so
+    that a small issue is not held up by a big one. Of another machine a silent batch is taken over only after
+    `foreign_seconds`, since only there lies the journal that tells what was handed over. `owner` begins with the machine's
+    name and a dot. Leases are told by the database's clock, the same for all workers.
     """
-    found = session.execute(
+    found = _first(session, Batch.issue_id.is_(None), *_waits(now)) or _first(session, *_silent(owner, foreign_seconds))
+    if found is None and not only_urgent:
+        active = sorted(session.execute(select(Issue.id).where(Issue.state.in_(MAY_GO))).scalars())
+        for place in range(len(active)):
+            issue_id = active[(turn + place) % len(active)]
+            found = _first(session, Batch.issue_id == issue_id, *_waits(now))
+            if found is not None:
+                break
+    return None if found is None else _take(session, found, owner=owner, lease_seconds=lease_seconds)
+
+
+def _first(session: Session, *conditions: ColumnElement[bool]) -> Batch | None:
+    return session.execute(
         select(Batch)
-        .outerjoin(Issue, Issue.id == Batch.issue_id)
-        .where(_is_due(now), or_(Batch.state == BatchState.QUEUED, _may_take_over(owner)))
-        .order_by(Batch.issue_id.is_not(None), Batch.due_at, Batch.id)
+        .where(*conditions)
+        .order_by(Batch.due_at, Batch.id)
         .limit(1)
         .with_for_update(of=Batch, skip_locked=True)
     ).scalar_one_or_none()
-    if found is None:
-        return None
-    was_claimed = found.state == BatchState.CLAIMED
+
+
+def _take(session: Session, found: Batch, *, owner: str, lease_seconds: float) -> Claim:
+    previous_owner = found.owner if found.state == BatchState.CLAIMED else None
     session.execute(
         update(Batch)
         .where(Batch.id == found.id)
@@ -153,7 +180,7 @@ def claim(session: Session, *, owner: str, lease_seconds: float, now: datetime) 
         size=found.size,
         fence=found.fence + 1,
         owner=owner,
-        previous_owner=found.owner if was_claimed else None,
+        previous_owner=previous_owner,
     )
 
 
@@ -200,8 +227,8 @@ def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Rec
     return [_recipient(row) for row in rows]
 
 
-def withdrawn(session: Session, claim: Claim, *, after_id: int) -> tuple[bool, frozenset[int]]:
-    """Look again while a batch is being sent: (may it go on, deliveries after `after_id` that must not be mailed now)."""
+def withdrawn(session: Session, claim: Claim) -> tuple[bool, frozenset[int]]:
+    """Look again while a batch is being sent: (may it go on, deliveries that must not be mailed now)."""
     if claim.issue_id is None:
         return True, frozenset()
     state = session.execute(select(Issue.state).where(Issue.id == claim.issue_id)).scalar_one()
@@ -209,12 +236,22 @@ def withdrawn(session: Session, claim: Claim, *, after_id: int) -> tuple[bool, f
         select(Delivery.id)
         .outerjoin(Subscription, Subscription.id == Delivery.subscription_id)
         .where(
-            Delivery.id.between(after_id + 1, claim.last_id),
+            Delivery.id.between(claim.first_id, claim.last_id),
             Delivery.issue_id == claim.issue_id,
             or_(Subscription.id.is_(None), Subscription.state != SubscriptionState.CONFIRMED),
         )
     ).scalars()
     return state == IssueState.SENDING, frozenset(gone)
+
+
+def attempts(session: Session, ids: Sequence[int]) -> dict[int, int]:
+    """Count how often each of these deliveries was put off."""
+    rows = session.execute(
+        select(Deferral.delivery_id, func.max(Deferral.attempt))
+        .where(Deferral.delivery_id.in_(ids))
+        .group_by(Deferral.delivery_id)
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def unsettled_ids(session: Session, claim: Claim) -> list[int]:
@@ -253,22 +290,32 @@ def record(
         session.execute(insert(Deferral), rows)
 
 
-def release(session: Session, claim: Claim, *, due_at: datetime) -> None:
-    """End the claim: the batch is done if all its deliveries ended, else due again at `due_at` or its first retry.
+def is_recorded(session: Session, settled: Sequence[Settled], deferred: Sequence[Deferred]) -> bool:
+    """Tell whether a group that was given to `record` is in the ledger: all of it, or nothing."""
+    if settled:
+        return session.get(DeliveryOutcome, settled[0].delivery_id) is not None
+    return bool(deferred) and session.get(Deferral, (deferred[0].delivery_id, deferred[0].attempt)) is not None
 
-    Raises LeaseLost.
+
+def release(session: Session, claim: Claim, *, due_at: datetime | None, now: datetime) -> None:
+    """End the claim: the batch is done if all its deliveries ended, else due again at `due_at`, or at its first retry.
+
+    `due_at` is when those that were not tried are worth trying, None if there are none. Raises LeaseLost.
     """
-    retry_at = session.execute(
-        select(func.min(Deferral.retry_at)).where(
-            Deferral.delivery_id.in_(select(Delivery.id).where(*_unsettled(claim))), Deferral.retry_at > due_at
-        )
-    ).scalar_one()
-    only_deferred = retry_at is not None and not recipients(session, claim, now=due_at)
+    settled = Batch.accepted + Batch.refused + Batch.skipped + Batch.uncertain
+    left = session.execute(
+        select(Batch.size - settled).where(Batch.id == claim.batch_id, Batch.fence == claim.fence)
+    ).scalar_one_or_none()
+    if left and due_at is None:
+        waiting = select(Delivery.id).where(*_unsettled(claim))
+        due_at = session.execute(
+            select(func.min(Deferral.retry_at)).where(Deferral.delivery_id.in_(waiting), Deferral.retry_at > now)
+        ).scalar_one()
     _update_claimed(
         session,
         claim,
-        state=text("CASE WHEN accepted + refused + skipped + uncertain = size THEN 'done' ELSE 'queued' END"),
-        due_at=retry_at if only_deferred else due_at,
+        state=BatchState.QUEUED if left else BatchState.DONE,
+        due_at=due_at or now,
         owner=None,
         lease_until=None,
     )
@@ -279,17 +326,19 @@ def next_retry(attempts: int, *, now: datetime) -> datetime:
     return now + min(FIRST_RETRY * RETRY_FACTOR ** (attempts - 1), LONGEST_RETRY)
 
 
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    may_go = or_(Batch.issue_id.is_(None), Issue.state.in_((IssueState.SENDING, IssueState.CANCELLED)))
-    waiting = (Batch.state == BatchState.QUEUED) & (Batch.due_at <= now)
-    silent = (Batch.state == BatchState.CLAIMED) & (Batch.lease_until < func.clock_timestamp())
-    return (Batch.state != BatchState.DONE) & ((waiting & may_go) | silent)
+def _waits(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Batch.state == BatchState.QUEUED, Batch.due_at <= now
 
 
-def _may_take_over(owner: str) -> ColumnElement[bool]:
+def _is_silent() -> tuple[ColumnElement[bool], ...]:
+    return Batch.state == BatchState.CLAIMED, Batch.lease_until < func.clock_timestamp()
+
+
+def _silent(owner: str, foreign_seconds: float) -> tuple[ColumnElement[bool], ...]:
     machine = owner.partition(".")[0]
-    long_ago = func.clock_timestamp() - timedelta(seconds=FOREIGN_SECONDS)
-    return or_(Batch.owner.startswith(f"{machine}.", autoescape=True), Batch.lease_until < long_ago)
+    long_ago = func.clock_timestamp() - timedelta(seconds=foreign_seconds)
+    mine = Batch.owner.startswith(f"{machine}.", autoescape=True)
+    return *_is_silent(), or_(mine, Batch.lease_until < long_ago)
 
 
 def _unsettled(claim: Claim) -> tuple[ColumnElement[bool], ...]:

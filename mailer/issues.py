@@ -10,9 +10,22 @@ from sqlalchemy.orm import Session, joinedload
 
 from mailer import deliveries, i18n, ledger, mails, schedules, selection
 from mailer.models.audience import Subscription, SubscriptionState
-from mailer.models.content import Article, Issue, IssueArticle, IssueState, Layout, Newsletter, Slot, SlotResult
+from mailer.models.content import (
+    Article,
+    Issue,
+    IssueArticle,
+    IssueState,
+    Layout,
+    Newsletter,
+    PauseReason,
+    Slot,
+    SlotResult,
+    WhenUncertain,
+)
 
-SUBJECT_LENGTH: Final = 200
+# Characters that fit.
+LENGTHS: Final = {"subject": 200, "preview_text": 300, "introduction": 5000}
+REASON_LENGTH: Final = 500
 EDITABLE_STATES: Final = (IssueState.DRAFT, IssueState.SCHEDULED)
 
 
@@ -22,6 +35,15 @@ class IssueNotFound(LookupError):
 
 class IssueStateForbids(Exception):
     """What was asked for can't be done in the issue's present state."""
+
+
+class IssueTextTooLong(ValueError):
+    """What was written for an issue does not fit; `names` says which texts (keys of LENGTHS)."""
+
+    def __init__(self, lengths: dict[str, int]) -> None:
+        self.names = tuple(lengths)
+        told = (f"{name.replace('_', ' ')} {have} of at most {LENGTHS[name]}" for name, have in lengths.items())
+        super().__init__(f"Too many characters: {', '.join(told)}.")
 
 
 class IssueEmpty(Exception):
@@ -93,14 +115,9 @@ def decide_slot(session: Session, due: Due, *, grace: timedelta, now: datetime) 
         return None
     chosen = selection.select_articles(session, newsletter, now=now)
     if not chosen.is_enough:
-        found = len(chosen.chosen)
-        wanted = newsletter.min_articles
-        note = (
-            "no new article"
-            if not found
-            else f"{found} new articles of at least {wanted}; they wait for the next issue"
-        )
-        _note_slot(session, due, SlotResult.EMPTY, note)
+        found, wanted = len(chosen.chosen), newsletter.min_articles
+        too_few = f"{found} new articles of at least {wanted}; they wait for the next issue"
+        _note_slot(session, due, SlotResult.EMPTY, too_few if found else "no new article")
         return None
     issue = draft(session, newsletter, now=now)
     session.execute(update(Slot).where(*_is_slot(due)).values(issue_id=issue.id))
@@ -143,14 +160,25 @@ def headline(articles: list[tuple[Article, Layout]], language: str) -> tuple[str
     lead = next((article for article, layout in articles if layout == Layout.LEAD), articles[0][0])
     others = [article.title for article, _ in articles if article is not lead][:3]
     also = i18n.gettext(language, "Also: {titles}", titles=" · ".join(others)) if others else lead.excerpt
-    return lead.title[:SUBJECT_LENGTH], also[:200]
+    return lead.title[: LENGTHS["subject"]], also[:200]
 
 
 def edit(session: Session, issue: Issue, *, subject: str, preview_text: str, introduction: str, now: datetime) -> None:
-    """Change an issue's words before it is sent. Raises IssueStateForbids."""
+    """Change an issue's words before it is sent. An empty subject stays as it was.
+
+    Raises IssueStateForbids, and IssueTextTooLong, having changed nothing.
+    """
     _require(issue, EDITABLE_STATES, "edited")
-    issue.subject = " ".join(subject.split())[:SUBJECT_LENGTH] or issue.subject
-    issue.preview_text, issue.introduction = " ".join(preview_text.split())[:300], introduction.strip()[:5000]
+    texts = {
+        "subject": " ".join(subject.split()) or issue.subject,
+        "preview_text": " ".join(preview_text.split()),
+        "introduction": introduction.strip(),
+    }
+    too_long = {name: len(text) for name, text in texts.items() if len(text) > LENGTHS[name]}
+    if too_long:
+        raise IssueTextTooLong(too_long)
+    for name, text in texts.items():
+        setattr(issue, name, text)
     issue.updated_at = now
     session.flush()
 
@@ -213,39 +241,58 @@ def start(session: Session, issue: Issue, *, batch_size: int, now: datetime) -> 
     session.flush()
 
 
-def fail(session: Session, issue_id: int, reason: str, *, now: datetime) -> None:
+def set_when_uncertain(session: Session, issue: Issue, chosen: WhenUncertain, *, now: datetime) -> None:
+    """Choose what happens to mails whose answer is lost, until the issue is sent. Raises IssueStateForbids."""
+    session.refresh(issue, ["state"], with_for_update=True)
+    _require(issue, (*EDITABLE_STATES, IssueState.SENDING, IssueState.PAUSED), "changed")
+    issue.when_uncertain, issue.updated_at = chosen, now
+    session.flush()
+
+
+def fail(session: Session, issue_id: int, reason: str, *, code: PauseReason | None = None, now: datetime) -> None:
     """Record that an issue could not be started; nothing left the server."""
-    issue = get(session, issue_id)
-    _move(session, issue, EDITABLE_STATES, IssueState.FAILED, state_reason=reason[:500], updated_at=now)
+    _move(session, get(session, issue_id), EDITABLE_STATES, IssueState.FAILED, **_why(code, reason), updated_at=now)
 
 
 def reopen(session: Session, issue: Issue, *, now: datetime) -> None:
     """Make an issue that could not be started a draft again. Raises IssueStateForbids."""
-    _move(session, issue, (IssueState.FAILED,), IssueState.DRAFT, state_reason=None, scheduled_at=None, updated_at=now)
+    _move(session, issue, (IssueState.FAILED,), IssueState.DRAFT, **_why(), scheduled_at=None, updated_at=now)
 
 
-def pause(session: Session, issue: Issue, reason: str, *, now: datetime) -> None:
-    """Stop handing over; workers notice within a second. Raises IssueStateForbids."""
-    _move(session, issue, (IssueState.SENDING,), IssueState.PAUSED, state_reason=reason[:500], updated_at=now)
+def pause(
+    session: Session, issue: Issue, reason: str, *, code: PauseReason = PauseReason.BY_HAND, now: datetime
+) -> None:
+    """Stop handing over; workers notice within a second. `reason` is who did it, or the server's words.
+
+    Raises IssueStateForbids.
+    """
+    _move(session, issue, (IssueState.SENDING,), IssueState.PAUSED, **_why(code, reason), updated_at=now)
 
 
 def resume(session: Session, issue: Issue, *, now: datetime) -> None:
     """Go on where it was paused. Raises IssueStateForbids."""
-    _move(session, issue, (IssueState.PAUSED,), IssueState.SENDING, state_reason=None, updated_at=now)
+    _move(session, issue, (IssueState.PAUSED,), IssueState.SENDING, **_why(), updated_at=now)
+
+
+def send_again(session: Session, issue: Issue, *, now: datetime) -> None:
+    """Let an issue take up deliveries that became open again; a paused one stays so. Raises IssueStateForbids."""
+    if issue.state != IssueState.PAUSED:
+        sent = (IssueState.SENT, IssueState.SENDING)
+        _move(session, issue, sent, IssueState.SENDING, finished_at=None, updated_at=now)
 
 
 def cancel(session: Session, issue: Issue, *, now: datetime) -> None:
     """Give up the rest: workers record it as skipped. Before sending it just ends. Raises IssueStateForbids."""
     stoppable = (*EDITABLE_STATES, IssueState.SENDING, IssueState.PAUSED)
     ended_at = now if issue.state in EDITABLE_STATES else None
-    _move(session, issue, stoppable, IssueState.CANCELLED, finished_at=ended_at, scheduled_at=None, updated_at=now)
+    ends = {"finished_at": ended_at, "scheduled_at": None, **_why()}
+    _move(session, issue, stoppable, IssueState.CANCELLED, **ends, updated_at=now)
 
 
-def note(session: Session, issue_id: int, reason: str | None) -> None:
+def note(session: Session, issue_id: int, reason: str | None, *, code: PauseReason | None = None) -> None:
     """Show why a sending issue waits (None: it goes on)."""
-    session.execute(
-        update(Issue).where(Issue.id == issue_id, Issue.state == IssueState.SENDING).values(state_reason=reason)
-    )
+    is_sending = (Issue.id == issue_id, Issue.state == IssueState.SENDING)
+    session.execute(update(Issue).where(*is_sending).values(**_why(code, reason)))
 
 
 def finish(session: Session, issue_id: int, *, now: datetime) -> bool:
@@ -257,10 +304,11 @@ def finish(session: Session, issue_id: int, *, now: datetime) -> bool:
         return False
     proof = ledger.count_ledger(session, issue_id)
     if not proof.holds or proof.recipients != issue.recipients or proof != ledger.equation(session, issue_id):
-        issue.state, issue.state_reason = IssueState.PAUSED, f"the ledger does not add up: {proof}"
+        issue.state, issue.state_code = IssueState.PAUSED, PauseReason.LEDGER_MISMATCH
+        issue.state_reason = f"the ledger does not add up: {proof}"[:REASON_LENGTH]
         return False
     issue.state = IssueState.SENT if issue.state == IssueState.SENDING else issue.state
-    issue.finished_at, issue.updated_at, issue.state_reason = now, now, None
+    issue.finished_at, issue.updated_at, issue.state_code, issue.state_reason = now, now, None, None
     return True
 
 
@@ -298,6 +346,10 @@ def _place(session: Session, issue_id: int, articles: list[tuple[Article, Layout
         for position, (article, layout) in enumerate(articles)
     ]
     session.execute(insert(IssueArticle), rows)
+
+
+def _why(code: PauseReason | None = None, reason: str | None = None) -> dict[str, object]:
+    return {"state_code": code, "state_reason": None if reason is None else reason[:REASON_LENGTH]}
 
 
 def _require(issue: Issue, states: tuple[IssueState, ...], act: str) -> None:

@@ -58,6 +58,11 @@ class Journal:
         self._map.close()
         os.close(self._descriptor)
 
+    def abandon(self) -> None:
+        """Let go of the file and leave it to whoever takes the batch over."""
+        self._map.close()
+        os.close(self._descriptor)
+
     def _write(self, delivery: int, code: int) -> None:
         _ENTRY.pack_into(self._map, self._offset, delivery, code)
         self._offset += _ENTRY.size
@@ -95,6 +100,21 @@ def recover(directory: Path, owner: str, *, batch: int, fence: int) -> dict[int,
 def forget(directory: Path, owner: str) -> None:
     """Remove a dead worker's journal after what it said was recorded."""
     (directory / owner).unlink(missing_ok=True)
+
+
+def ownerless(directory: Path) -> list[str]:
+    """List the owners whose process has ended: their journals are of use only to whoever takes their batches over."""
+    found = []
+    for path in directory.glob("*.*.*") if directory.is_dir() else ():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found.append(path.name)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+    return found
 
 
 def host_id(directory: Path) -> str:

@@ -48,6 +48,7 @@ def issue_variant(
         text=rendered.text,
         created_at=now,
     )
+    _prove(variant)
     session.add(variant)
     session.flush()
     return variant
@@ -211,6 +212,16 @@ def _list_headers(newsletter: Newsletter, nonce: str) -> dict[str, str]:
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "Feedback-ID": f"{newsletter.id}:{newsletter.slug[:20]}:newsletter:mailer{newsletter.id:05d}"[:120],
     }
+
+
+def _prove(variant: Variant) -> None:
+    """Encode a variant as workers will, so that what can't be encoded stops it before anything is queued."""
+    try:
+        message.compile_message(
+            nonce=variant.nonce, headers=variant.headers, subject=variant.subject, text=variant.text, html=variant.html
+        )
+    except (KeyError, ValueError) as error:
+        raise rendering.TemplateInvalid(f"The {variant.language} mail cannot be encoded: {error}") from error
 
 
 def _render(kind: MailKind, language: str, context: Mapping[str, object]) -> rendering.Rendered:

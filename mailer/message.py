@@ -10,11 +10,13 @@ import functools
 import html as html_escape
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
+
+from mailer import dkim
 
 # What may differ between two readers of one variant.
 SLOTS: Final = ("address", "since", "confirm", "unsubscribe", "oneclick", "preferences", "date", "messageid")
@@ -41,6 +43,10 @@ _QUOTED = tuple(
     bytes((octet,)) if (33 <= octet <= 126 and octet != 61) or octet in (9, 32) else b"=%02X" % octet
     for octet in range(256)
 )
+# An attribute of Reader, and how its value is written where it stands; the date is no reader's.
+_Slot = tuple[str, Callable[[str], bytes]]
+_Segments = list[bytes | _Slot]
+_DATE: Final[_Slot] = ("date", str.encode)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,18 +63,35 @@ class Reader:
 
 
 class CompiledMessage:
-    """One variant as byte segments with slots between them."""
+    """One variant as byte segments with slots between them; `compile_message` makes it."""
 
-    def __init__(self, segments: list[bytes | tuple[str, str]]) -> None:
-        self._parts = [segment if isinstance(segment, bytes) else b"" for segment in segments]
-        self._slots = [(index, *segment) for index, segment in enumerate(segments) if isinstance(segment, tuple)]
+    def __init__(self, head: _Segments, body: _Segments) -> None:
+        """Prepare copies that nobody signs."""
+        self._slots = list(dict.fromkeys(one for one in head + body if not isinstance(one, bytes) and one != _DATE))
+        self._wire = self._form([*head, b"\r\n", *body])
+        self._seal: dkim.Seal | None = None
+        self._relaxed_head, self._relaxed_body = self._form([]), self._form([])
+
+    def seal(self, signers: Sequence[dkim.Signer], names: Sequence[str], head: _Segments, body: _Segments) -> None:
+        """Let every copy be signed: the headers `names`, whose relaxed form is `head`, and the relaxed `body`."""
+        self._relaxed_head, self._relaxed_body = self._form(head), self._form(body)
+        # What all bodies begin with is hashed but once.
+        self._seal = dkim.Seal(signers, names=names, body_start=self._relaxed_body.take_start())
 
     def fill(self, reader: Reader, *, now: datetime) -> bytes:
         """Return the whole message for one reader, CRLF line ends, without the final dot."""
-        parts = self._parts.copy()
-        for index, name, place in self._slots:
-            parts[index] = _slot_value(reader, name, place, now)
-        return b"".join(parts)
+        second = int(now.timestamp())
+        values = [_date(second), *[encode(getattr(reader, name)) for name, encode in self._slots]]
+        copy = self._wire.fill(values)
+        if self._seal is None:
+            return copy
+        # A slot has no white space beside it, so what it holds can be relaxed by itself.
+        relaxed = [dkim.relaxed_value(value) for value in values]
+        head, rest = self._relaxed_head.fill(relaxed), self._relaxed_body.fill(relaxed)
+        return self._seal.headers(head=head, body_rest=rest, second=second) + copy
+
+    def _form(self, segments: _Segments) -> "_Form":
+        return _Form(_merge(segments), [_DATE, *self._slots])
 
 
 def new_nonce() -> str:
@@ -83,36 +106,32 @@ def placeholder(nonce: str, slot: str) -> str:
     return f"q{nonce}{slot}q"
 
 
-def compile_message(*, nonce: str, headers: Mapping[str, str], subject: str, text: str, html: str) -> CompiledMessage:
-    """Encode a rendered mail for the wire.
+def compile_message(
+    *,
+    nonce: str,
+    headers: Mapping[str, str],
+    subject: str,
+    text: str,
+    html: str,
+    signers: Sequence[dkim.Signer] = (),
+) -> CompiledMessage:
+    """Encode a rendered mail for the wire; each of `signers` will sign every copy.
 
     `headers` holds ready-made values (see `mailbox` and `encode_text`), which may contain placeholders as the rest does;
     To, Subject, Date, Message-ID and the MIME headers are added here.
     """
     boundary = f"=_{nonce}"
-    complete = {
-        **headers,
-        "To": f"<{placeholder(nonce, 'address')}>",
-        "Subject": encode_text(subject, first_line_used=len("Subject: ")),
-        "Date": placeholder(nonce, "date"),
-        "Message-ID": f"<{placeholder(nonce, 'messageid')}>",
-        "MIME-Version": "1.0",
-        "Content-Type": f'multipart/alternative; boundary="{boundary}"',
-    }
-    head = "".join(f"{name}: {complete[name]}\r\n" for name in HEADER_ORDER if name in complete)
-    unknown = set(complete) - set(HEADER_ORDER)
-    if unknown:
-        raise KeyError(f"no place in the order of headers for {sorted(unknown)}")
+    complete = _complete(headers, nonce=nonce, subject=subject, boundary=boundary)
+    head = "".join(f"{name}: {value}\r\n" for name, value in complete.items())
     find = re.compile(f"q{nonce}({'|'.join(SLOTS)})q")
-    segments: list[bytes | tuple[str, str]] = _split(find, head, "header")
-    for subtype, body in (("plain", text), ("html", html)):
-        segments.append(
-            f'\r\n--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
-            "Content-Transfer-Encoding: quoted-printable\r\n\r\n".encode("ascii")
-        )
-        segments += _split(find, body, subtype)
-    segments.append(f"\r\n--{boundary}--\r\n".encode("ascii"))
-    return CompiledMessage(_merge(segments))
+    parts = [*_body_part(find, boundary, "plain", text), *_body_part(find, boundary, "html", html)]
+    body = _merge([*parts, f"--{boundary}--\r\n".encode("ascii")])
+    compiled = CompiledMessage(_split(find, head, "header"), body)
+    if signers:
+        relaxed_head = _split(find, dkim.relaxed_headers(head), "header")
+        relaxed_body = [dkim.relaxed_body(one) if isinstance(one, bytes) else one for one in body]
+        compiled.seal(signers, list(complete), relaxed_head, relaxed_body)
+    return compiled
 
 
 def encode_text(value: str, *, first_line_used: int) -> str:
@@ -144,22 +163,26 @@ def mailbox(name: str, address: str, *, header: str) -> str:
     return f"{encode_text(name, first_line_used=len(header) + 2)}\r\n <{address}>"
 
 
-def quoted_printable(value: str) -> bytes:
-    """Encode text as quoted-printable that starts and ends in the middle of nothing: lines ≤ 76, CRLF, no leading dot."""
+def quoted_printable(value: str, *, ends_line: bool = False) -> bytes:
+    """Encode text as quoted-printable to stand on lines of its own: lines ≤ 76, CRLF, no leading dot.
+
+    `ends_line`: a hard line end follows, not a soft one.
+    """
     lines = value.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return b"\r\n".join(
-        _quoted_line(line.encode("utf-8", "replace"), is_last=n == len(lines) - 1) for n, line in enumerate(lines)
+        _quoted_line(line.encode("utf-8", "replace"), ends_line=ends_line or n < len(lines) - 1)
+        for n, line in enumerate(lines)
     )
 
 
-def _quoted_line(raw: bytes, *, is_last: bool) -> bytes:
+def _quoted_line(raw: bytes, *, ends_line: bool) -> bytes:
     out: list[bytes] = []
     width = 0
     end = len(raw) - 1
     for index, octet in enumerate(raw):
         piece = _QUOTED[octet]
         # White space before a hard line end is dropped on the way by some servers (RFC 2045 6.7 (3)).
-        if index == end and not is_last and octet in (9, 32):
+        if index == end and ends_line and octet in (9, 32):
             piece = b"=%02X" % octet
         if width == 0 and octet == 46:
             piece = b"=2E"
@@ -173,25 +196,50 @@ def _quoted_line(raw: bytes, *, is_last: bool) -> bytes:
     return b"".join(out)
 
 
-def _split(find: re.Pattern[str], value: str, place: str) -> list[bytes | tuple[str, str]]:
+def _complete(headers: Mapping[str, str], *, nonce: str, subject: str, boundary: str) -> dict[str, str]:
+    """Add the headers that every mail has, and put all in order."""
+    complete = {
+        **headers,
+        "To": f"<{placeholder(nonce, 'address')}>",
+        "Subject": encode_text(subject, first_line_used=len("Subject: ")),
+        "Date": placeholder(nonce, "date"),
+        "Message-ID": f"<{placeholder(nonce, 'messageid')}>",
+        "MIME-Version": "1.0",
+        "Content-Type": f'multipart/alternative; boundary="{boundary}"',
+    }
+    unknown = set(complete) - set(HEADER_ORDER)
+    if unknown:
+        raise KeyError(f"no place in the order of headers for {sorted(unknown)}")
+    return {name: complete[name] for name in HEADER_ORDER if name in complete}
+
+
+def _body_part(find: re.Pattern[str], boundary: str, subtype: str, content: str) -> _Segments:
+    head = (
+        f'--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
+        "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+    )
+    return [head.encode("ascii"), *_split(find, content, subtype), b"\r\n"]
+
+
+def _split(find: re.Pattern[str], value: str, place: str) -> _Segments:
     pieces = find.split(value)
-    segments: list[bytes | tuple[str, str]] = []
+    segments: _Segments = []
     last = len(pieces) - 1
     for index, piece in enumerate(pieces):
         if index % 2:
-            segments.append((piece, place))
+            segments.append(_slot(piece, place))
         elif place == "header":
             segments.append(piece.encode("ascii"))
         else:
             # A soft line break on either side lets a value of any length stand on lines of its own.
             before = b"=\r\n" if index else b""
             after = b"=\r\n" if index < last else b""
-            segments.append(before + quoted_printable(piece) + after)
+            segments.append(before + quoted_printable(piece, ends_line=index == last) + after)
     return segments
 
 
-def _merge(segments: list[bytes | tuple[str, str]]) -> list[bytes | tuple[str, str]]:
-    merged: list[bytes | tuple[str, str]] = []
+def _merge(segments: _Segments) -> _Segments:
+    merged: _Segments = []
     for segment in segments:
         if isinstance(segment, bytes) and merged and isinstance(merged[-1], bytes):
             merged[-1] += segment
@@ -200,22 +248,50 @@ def _merge(segments: list[bytes | tuple[str, str]]) -> list[bytes | tuple[str, s
     return merged
 
 
-def _slot_value(reader: Reader, name: str, place: str, now: datetime) -> bytes:
+class _Form:
+    """Bytes with gaps, joined to a whole with a value in each gap."""
+
+    def __init__(self, segments: _Segments, order: Sequence[_Slot]) -> None:
+        """`order` is that of the values given to `fill`."""
+        self._parts = [one if isinstance(one, bytes) else b"" for one in segments]
+        self._gaps = [(index, order.index(one)) for index, one in enumerate(segments) if not isinstance(one, bytes)]
+
+    def take_start(self) -> bytes:
+        """Remove what stands before the first gap, and return it."""
+        start, self._parts[0] = self._parts[0], b""
+        return start
+
+    def fill(self, values: Sequence[bytes]) -> bytes:
+        """Return the whole."""
+        parts = self._parts.copy()
+        for index, number in self._gaps:
+            parts[index] = values[number]
+        return b"".join(parts)
+
+
+def _slot(name: str, place: str) -> _Slot:
     if name == "date":
-        return _date(int(now.timestamp()))
+        return _DATE
     if name == "messageid":
-        return reader.message_id.encode("ascii")
-    value: str = getattr(reader, name)
+        return "message_id", str.encode
     if name in ("address", "since") and place != "header":
-        return _words(value, place)
-    return value.encode()
+        return name, _words_in_html if place == "html" else _words
+    return name, str.encode
 
 
-@functools.lru_cache(maxsize=4096)
-def _words(value: str, place: str) -> bytes:
-    text = html_escape.escape(value) if place == "html" else value
+def _words(value: str) -> bytes:
     # Nearly every address stands for itself.
-    return text.encode("ascii") if _NEEDS_NO_ENCODING.match(text) else quoted_printable(text)
+    return value.encode("ascii") if _NEEDS_NO_ENCODING.match(value) else _quoted_words(value)
+
+
+def _words_in_html(value: str) -> bytes:
+    return _words(html_escape.escape(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _quoted_words(value: str) -> bytes:
+    """Encode what comes again and again: dates with an accent. Odd addresses are few."""
+    return quoted_printable(value)
 
 
 @functools.lru_cache(maxsize=4)

@@ -75,8 +75,11 @@ def declared_queues() -> list[Queue]:
 
 
 TRANSPORT_OPTIONS: Final[dict[str, float]] = {
-    "socket_timeout": 30,
+    # Workers ask for a second at a time (BRPOP), so an answer is never this long in coming; without it a Redis that
+    # vanished without a word would be waited for for minutes.
+    "socket_timeout": 5,
     "socket_connect_timeout": 4,
+    "health_check_interval": 5,
     "visibility_timeout": 3600,
 }
 CONFIGURATION: Final = {

@@ -11,6 +11,7 @@ import structlog
 
 from mailer import clock, deliveries, inlining, issues, polling, queue, rendering, settings, subscriptions
 from mailer.db import transaction
+from mailer.models.content import PauseReason
 
 # A feed that was read this recently is fresh enough for an issue.
 FRESH: Final = timedelta(seconds=30)
@@ -104,7 +105,9 @@ def start_issue(issue_id: int) -> bool:
     except (issues.IssueEmpty, rendering.TemplateInvalid, inlining.InliningFailed) as error:
         log.warning("issue not started", issue=issue_id, error=str(error))
         with transaction() as session:
-            issues.fail(session, issue_id, str(error), now=now)
+            is_empty = isinstance(error, issues.IssueEmpty)
+            code = PauseReason.NOTHING_TO_SEND if is_empty else PauseReason.TEMPLATE_INVALID
+            issues.fail(session, issue_id, str(error), code=code, now=now)
         return False
     ring_senders(now)
     return True

@@ -1,328 +1,391 @@
-"""Sending: claim a batch, hand it to the transport, record what became of it. The core of the worker.
+"""Sending: claim batches, keep the transports busy, record what became of every message. The core of the worker.
 
 A batch is under a lease with a fence, so a worker that was thought dead can't write; a journal on local disk says what
-was handed over before a kill, so its successor neither loses nor doubles anything (docs/decisions/0006).
+was handed over before a kill, so its successor neither loses nor doubles anything (docs/decisions/0006). Several batches
+are open at once, so that connections never wait for the last answers of one.
 """
 
+import contextlib
 import functools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from collections.abc import Callable, Iterator
 from typing import Final
 
+import psycopg
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, i18n, issues, journal, links, message, settings
+from mailer import breaker, clock, copies, deliveries, dkim, issues, journal, rates, runs, settings, takeover
 from mailer.db import transaction
-from mailer.models.content import Issue, IssueState, Newsletter, Variant
-from mailer.models.deliveries import Outcome
-from mailer.transports import outgoing, route, smtp
+from mailer.models.content import PauseReason
+from mailer.runs import Run
+from mailer.transports.dispatcher import Dispatcher
+from mailer.transports.pool import Trouble
+from mailer.transports.verdicts import MAIL, SIZE, Result, Verdict
 
-RECORD_EVERY: Final = 250
 LOOK_AGAIN_SECONDS: Final = 0.5
-# A batch that is begun gets at least this long, however little of the time given to `send_due` is left.
-SHORTEST_SECONDS: Final = 2
-ROUTE_PAUSE: Final = timedelta(seconds=30)
-ALIVE_OWNER_SECONDS: Final = 30
-
-CODES: Final = {
-    outgoing.Verdict.ACCEPTED: 2,
-    outgoing.Verdict.REFUSED: 3,
-    outgoing.Verdict.DEFERRED: 4,
-    outgoing.Verdict.UNCERTAIN: 5,
-}
-OUTCOMES: Final = {
-    outgoing.Verdict.ACCEPTED: Outcome.ACCEPTED,
-    outgoing.Verdict.REFUSED: Outcome.REFUSED,
-    outgoing.Verdict.UNCERTAIN: Outcome.UNCERTAIN,
-}
+# Each open batch has a journal, which is an open file.
+MOST_RUNS: Final = 64
+# When the round's time is up: how long a reply may take before what has not left is taken back.
+UNWIND_SECONDS: Final = 10.0
+# A stop is shorter: the whole worker must be gone within 15 s.
+STOP_UNSENT_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 8.0
+# When a batch that can't be sent as things are is looked at again.
+HELD_SECONDS: Final = 60.0
+DATABASE_AWAY_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Mail:
-    """What all deliveries of one variant share."""
-
-    compiled: message.CompiledMessage
-    sender: str
-    language: str
-    issue_id: int
-
-    @property
-    def domain(self) -> str:
-        return self.sender.rpartition("@")[2]
-
-
-@dataclass(kw_only=True)
-class _Run:
-    """One claimed batch while it is being sent."""
-
-    claim: deliveries.Claim
-    until: float  # on the monotonic clock: no message is taken after it, so that a stop waits for seconds only
-    pending: dict[int, deliveries.Recipient]
-    settled: list[deliveries.Settled] = field(default_factory=list)
-    deferred: list[deliveries.Deferred] = field(default_factory=list)
-    last_taken: int = 0
-    stopped: bool = False
-
-
-def send_due(*, budget_seconds: float) -> int:
+def send_due(*, budget_seconds: float, only_urgent: bool = False) -> int:
     """Send batches that are due until there are none or the time is up. Returns how many batches were worked on.
 
-    What is under way when the time is up is finished, and the rest of its batch handed back. Talks to the database and the
-    SMTP server.
+    What is under way when the time is up is finished, and the rest handed back. With `only_urgent`, only confirmations.
+    Talks to the database, Redis and the SMTP servers.
     """
-    end = time.monotonic() + budget_seconds
-    batches = 0
-    while time.monotonic() < end:
-        claim = _claim()
-        if claim is None:
-            break
-        batches += 1
-        try:
-            if not _send_batch(claim, until=max(end, time.monotonic() + SHORTEST_SECONDS)):
-                break
-        except deliveries.LeaseLost as error:
-            log.warning("lease lost", batch=claim.batch_id, error=str(error))
-    return batches
+    return _sender().round(budget_seconds=budget_seconds, only_urgent=only_urgent)
 
 
-def _claim() -> deliveries.Claim | None:
-    """Claim the next batch; one taken over from a dead worker is first made good from that worker's journal."""
-    while True:
-        recovered_from = None
-        with transaction() as session:
-            lease = settings.load().lease_seconds
-            claim = deliveries.claim(session, owner=_journal().owner, lease_seconds=lease, now=clock.now())
-            if claim is not None and claim.previous_owner is not None:
-                if not _take_over(session, claim, claim.previous_owner):
-                    continue
-                recovered_from = claim.previous_owner
-        if recovered_from is not None:
-            journal.forget(settings.load().journal_dir, recovered_from)
-        return claim
-
-
-def _take_over(session: Session, claim: deliveries.Claim, owner: str) -> bool:
-    """Record what a silent worker did. False: it is alive after all, and keeps the batch."""
-    folder = settings.load().journal_dir
-    try:
-        known = journal.recover(folder, owner, batch=claim.batch_id, fence=claim.fence - 1)
-    except journal.OwnerAlive:
-        deliveries.put_off(session, claim, seconds=ALIVE_OWNER_SECONDS)
-        return False
-    settled = _recovered(deliveries.unsettled_ids(session, claim), known)
-    deliveries.record(session, claim, settled, [], now=clock.now())
-    log.warning("batch taken over", batch=claim.batch_id, recovered=len(settled), known=known is not None)
-    return True
-
-
-def _recovered(waiting: list[int], known: dict[int, int] | None) -> list[deliveries.Settled]:
-    """Tell what a dead worker's journal proves. Without one, everything that it had claimed is uncertain."""
-    if known is None:
-        words = "claimed by a worker that was lost with its journal"
-        return [deliveries.Settled(delivery_id=one, outcome=Outcome.UNCERTAIN, reply=words) for one in waiting]
-    verdicts = {code: verdict for verdict, code in CODES.items()}
-    settled = []
-    for delivery_id in waiting:
-        verdict = verdicts.get(known.get(delivery_id, 0), outgoing.Verdict.UNCERTAIN)
-        # Not in the journal: never begun. Deferred: nothing left the server for good. Both are simply sent later.
-        if delivery_id in known and verdict is not outgoing.Verdict.DEFERRED:
-            words = "known from the journal of a worker that was killed"
-            settled.append(deliveries.Settled(delivery_id=delivery_id, outcome=OUTCOMES[verdict], reply=words))
-    return settled
-
-
-def _send_batch(claim: deliveries.Claim, *, until: float) -> bool:
-    """Send one batch and give it back. False when the route fails and trying the next batch makes no sense."""
-    with transaction() as session:
-        run = _prepare(session, claim, until=until)
-    due_at, goes_on = clock.now(), True
-    try:
-        if run.pending and not run.stopped:
-            _journal().begin(batch=claim.batch_id, fence=claim.fence)
-            _pool().send(_messages(run), count=len(run.pending), on_handed=_journal().handed, on_result=_collector(run))
-            _note(claim, None)
-    except route.RouteUnavailable as error:
-        log.warning("route unavailable", batch=claim.batch_id, error=str(error))
-        _note(claim, f"{error}; trying again")
-        due_at, goes_on = clock.now() + ROUTE_PAUSE, False
-    except route.RouteMisconfigured as error:
-        log.error("route misconfigured", batch=claim.batch_id, error=str(error))
-        _pause(claim, str(error))
-        due_at, goes_on = clock.now() + ROUTE_PAUSE, False
-    finally:
-        with transaction() as session:
-            _record(session, run)
-            deliveries.release(session, claim, due_at=due_at)
-    if claim.issue_id is not None:
-        with transaction() as session:
-            issues.finish(session, claim.issue_id, now=clock.now())
-    return goes_on
-
-
-def _prepare(session: Session, claim: deliveries.Claim, *, until: float) -> _Run:
-    """Read a batch's recipients and settle at once those that must not be mailed."""
-    state = None if claim.issue_id is None else session.get_one(Issue, claim.issue_id).state
-    found = deliveries.recipients(session, claim, now=clock.now())
-    run = _Run(claim=claim, until=until, pending={one.delivery_id: one for one in found if one.reason is None})
-    run.last_taken = claim.first_id - 1
-    for one in found:
-        if one.reason is not None:
-            run.settled.append(_skipped(one.delivery_id, one.reason))
-    if state == IssueState.CANCELLED:
-        known = {one.delivery_id for one in run.settled}
-        rest = [one for one in deliveries.unsettled_ids(session, claim) if one not in known]
-        run.settled += [_skipped(one, "the issue was cancelled") for one in rest]
-    # A batch taken over from a dead worker may belong to an issue that was paused meanwhile.
-    if state not in (None, IssueState.SENDING):
-        run.pending, run.stopped = {}, True
-    for variant_id in {one.variant_id for one in run.pending.values()}:
-        _mail(variant_id)
-    return run
-
-
-def _messages(run: _Run) -> Iterator[outgoing.Outgoing]:
-    """Yield the batch's messages. Twice a second: keep the lease, record results, and look who left or who paused."""
-    looked = time.monotonic()
-    for one in list(run.pending.values()):
-        now = time.monotonic()
-        if now - looked > LOOK_AGAIN_SECONDS or len(run.settled) >= RECORD_EVERY:
-            looked = now
-            with transaction() as session:
-                _record(session, run)
-                deliveries.renew(session, run.claim, lease_seconds=settings.load().lease_seconds)
-                may_go_on, gone = deliveries.withdrawn(session, run.claim, after_id=run.last_taken)
-            for delivery_id in gone & run.pending.keys():
-                del run.pending[delivery_id]
-                run.settled.append(_skipped(delivery_id, "unsubscribed"))
-            if not may_go_on or now > run.until:
-                return
-        run.last_taken = one.delivery_id
-        if one.delivery_id in run.pending:
-            yield _outgoing(one)
-
-
-def _outgoing(one: deliveries.Recipient) -> outgoing.Outgoing:
-    mail = _mail(one.variant_id)
-    sign = functools.partial(links.sign, id=one.subscription_id)
-
-    def content() -> bytes:
-        now = clock.now()
-        reader = message.Reader(
-            address=one.address,
-            since=_since(mail.language, one.confirmed_at.date()) if one.confirmed_at else "",
-            confirm="" if mail.issue_id else links.sign_now(links.Purpose.CONFIRM, one.subscription_id, now),
-            unsubscribe=sign(links.Purpose.UNSUBSCRIBE, extra=mail.issue_id),
-            oneclick=sign(links.Purpose.ONE_CLICK, extra=mail.issue_id),
-            preferences=sign(links.Purpose.PREFERENCES),
-            message_id=links.message_id(one.delivery_id, mail.domain),
-        )
-        return mail.compiled.fill(reader, now=now)
-
-    return outgoing.Outgoing(key=one.delivery_id, sender=mail.sender, recipient=one.address, content=content)
-
-
-def _collector(run: _Run) -> smtp.OnResult:
-    def collect(delivery_id: int, result: outgoing.Result) -> None:
-        _journal().settled(delivery_id, CODES[result.verdict])
-        one = run.pending.pop(delivery_id)
-        if result.verdict is outgoing.Verdict.DEFERRED:
-            _defer(run, one, result.reply)
-        else:
-            run.settled.append(
-                deliveries.Settled(delivery_id=delivery_id, outcome=OUTCOMES[result.verdict], reply=result.reply)
-            )
-
-    return collect
-
-
-def _defer(run: _Run, one: deliveries.Recipient, reply: str) -> None:
-    now = clock.now()
-    attempt = one.attempts + 1
-    since = one.first_deferred_at or now
-    if now - since > timedelta(hours=settings.load().retry_hours):
-        words = f"gave up after {attempt} attempts: {reply}"
-        run.settled.append(deliveries.Settled(delivery_id=one.delivery_id, outcome=Outcome.REFUSED, reply=words))
-        return
-    retry_at = deliveries.next_retry(attempt, now=now)
-    run.deferred.append(
-        deliveries.Deferred(delivery_id=one.delivery_id, attempt=attempt, reply=reply, retry_at=retry_at)
-    )
-
-
-def _record(session: Session, run: _Run) -> None:
-    """Write what was collected. If the transaction fails, the journal still has it and the lease will run out."""
-    if run.settled or run.deferred:
-        deliveries.record(session, run.claim, run.settled, run.deferred, now=clock.now())
-        run.settled, run.deferred = [], []
-
-
-def _skipped(delivery_id: int, reason: str) -> deliveries.Settled:
-    return deliveries.Settled(delivery_id=delivery_id, outcome=Outcome.SKIPPED, reply=reason)
-
-
-def _note(claim: deliveries.Claim, reason: str | None) -> None:
-    if claim.issue_id is not None:
-        with transaction() as session:
-            issues.note(session, claim.issue_id, reason)
-
-
-def _pause(claim: deliveries.Claim, reason: str) -> None:
-    if claim.issue_id is None:
-        return
-    try:
-        with transaction() as session:
-            issues.pause(session, issues.get(session, claim.issue_id), reason, now=clock.now())
-    except issues.IssueStateForbids:
-        log.info("already stopped", issue=claim.issue_id)
-
-
-@functools.lru_cache(maxsize=64)
-def _mail(variant_id: int) -> _Mail:
-    """Compile a variant, once per process: it never changes."""
-    with transaction() as session:
-        variant = session.get_one(Variant, variant_id)
-        sender = session.get_one(Newsletter, variant.newsletter_id).sender_address
-    compiled = message.compile_message(
-        nonce=variant.nonce, headers=variant.headers, subject=variant.subject, text=variant.text, html=variant.html
-    )
-    return _Mail(compiled=compiled, sender=sender, language=variant.language, issue_id=variant.issue_id or 0)
-
-
-@functools.lru_cache(maxsize=4096)
-def _since(language: str, day: date) -> str:
-    return i18n.format_date(language, day, "long")
-
-
-@functools.cache
-def _pool() -> smtp.SmtpPool:
-    """The process's connections, kept over batches; made after the fork, at first use."""
-    chosen = settings.load()
-    return smtp.SmtpPool(
-        route.route_from_url(
-            chosen.smtp_url,
-            helo_name=chosen.helo_name or chosen.public_host,
-            connections=chosen.smtp_connections,
-            timeout_seconds=chosen.smtp_timeout_seconds,
-        )
-    )
-
-
-@functools.cache
-def _journal() -> journal.Journal:
-    chosen = settings.load()
-    return journal.Journal(chosen.journal_dir, capacity=chosen.batch_size)
+def stop_when(is_stopping: Callable[[], bool]) -> None:
+    """Ask `is_stopping` between messages: once it says yes, a round ends within seconds. For the worker's entry point."""
+    _STOP.append(is_stopping)
 
 
 def shut_down() -> None:
-    """Close the process's connections and journal, between two batches."""
-    if _pool.cache_info().currsize:
-        _pool().close()
-        _pool.cache_clear()
-    if _journal.cache_info().currsize:
-        _journal().close()
-        _journal.cache_clear()
+    """End the process's sending: wait for answers a little, record, close connections and journals."""
+    if _sender.cache_info().currsize:
+        _sender().close()
+        _sender.cache_clear()
+    copies.forget()
+
+
+_STOP: Final[list[Callable[[], bool]]] = []
+
+
+@functools.cache
+def _sender() -> "Sender":
+    """The process's sender, kept over rounds; made after the fork, at first use."""
+    return Sender()
+
+
+class Sender:
+    """The batches that this process has open, and what hears from the transports about them."""
+
+    def __init__(self) -> None:
+        chosen = settings.load()
+        self._journals: list[journal.Journal] = []
+        self._runs: dict[int, Run] = {}
+        self._run_of: dict[int, Run] = {}
+        self._breakers: dict[int, breaker.Breaker] = {}
+        self._finished: list[Run] = []
+        self._pauses: dict[int, Trouble] = {}
+        self._turn = 0
+        self._over_since = self._nothing_until = self._urgent_at = self._away_until = 0.0
+        self._rates = rates.Rates(chosen.redis_url)
+        self._dispatcher = Dispatcher(
+            chosen.routes,
+            chosen.domains,
+            helo_name=chosen.helo_name or chosen.public_host,
+            timeout_seconds=chosen.smtp_timeout_seconds,
+            rates=self._rates,
+            listener=self,
+        )
+
+    def round(self, *, budget_seconds: float, only_urgent: bool) -> int:
+        """See send_due."""
+        end = time.monotonic() + budget_seconds
+        self._nothing_until = self._urgent_at = self._over_since = 0.0
+        begun = 0
+        self._dispatcher.turn(0)
+        while True:
+            now = time.monotonic()
+            if now >= end or is_stopping():
+                self._unwind(now)
+                if not self._runs or (is_stopping() and now - self._over_since > STOP_SECONDS + STOP_UNSENT_SECONDS):
+                    break
+                if now - self._over_since > UNWIND_SECONDS and not is_stopping():
+                    # Somebody thinks about a message for minutes: let the others go on meanwhile.
+                    end, self._over_since = now + budget_seconds, 0.0
+            else:
+                opened = self._open_more(now, only_urgent=only_urgent)
+                begun += opened
+                if not opened and not self._runs:
+                    break
+            self._dispatcher.turn(0.1)
+            self._settle_up()
+        self._dispatcher.rest()
+        return begun
+
+    def close(self) -> None:
+        """Break off what is under way, record it, and end. What can't be recorded stays in the journals."""
+        self._dispatcher.hand_back()
+        self._dispatcher.close()
+        self._settle_up(at_once=True)
+        self._rates.close()
+        for one in self._journals:
+            one.close()
+
+    # What the transports say.
+
+    def handed(self, key: int) -> None:
+        """Note in the journal that the content of a message is about to leave."""
+        self._run_of[key].journal.handed(key)
+
+    def settled(self, key: int, result: Result) -> None:
+        """Take the verdict on a message."""
+        run = self._run_of.pop(key, None)
+        if run is None:
+            return  # of a batch that was taken over meanwhile
+        run.journal.settled(key, takeover.CODES[result.verdict])
+        issue_id = run.claim.issue_id
+        if issue_id is not None:
+            self._watch(issue_id, result)
+        if result.verdict is Verdict.BLOCKED and result.stage in (MAIL, SIZE) and issue_id is not None:
+            run.hold(key, 0)  # the issue is paused; this one has not had its try
+        else:
+            run.take(key, result)
+        self._note_end(run)
+
+    def held(self, key: int, seconds: float, trouble: Trouble | None) -> None:
+        """Take back a message that did not leave."""
+        run = self._run_of.pop(key, None)
+        if run is None:
+            return
+        run.hold(key, seconds)
+        if trouble is not None and run.claim.issue_id is not None:
+            run.trouble = trouble
+            if trouble.is_ours:
+                self._stop_issue(run.claim.issue_id, trouble)
+        self._note_end(run)
+
+    def _note_end(self, run: Run) -> None:
+        if not run.open:
+            self._finished.append(run)
+
+    def _watch(self, issue_id: int, result: Result) -> None:
+        watcher = self._breakers.get(issue_id)
+        if watcher is None:
+            watcher = self._breakers[issue_id] = breaker.Breaker()
+        reason = watcher.see(result)
+        if reason is not None:
+            self._stop_issue(issue_id, Trouble(code=reason, words=result.reply, is_ours=True))
+
+    def _stop_issue(self, issue_id: int, trouble: Trouble) -> None:
+        """Begin nothing more of an issue; it is paused as soon as the loop comes round to the database."""
+        if issue_id in self._pauses:
+            return
+        self._pauses[issue_id] = trouble
+        for run in list(self._runs.values()):
+            if run.claim.issue_id == issue_id:
+                self._take_back(run)
+
+    def _take_back(self, run: Run) -> None:
+        for key in self._dispatcher.withdraw(run.open.keys()):
+            del self._run_of[key]
+            run.hold(key, 0)
+        self._note_end(run)
+
+    # Opening batches.
+
+    def _open_more(self, now: float, *, only_urgent: bool) -> int:
+        """Open batches while the transports could run out of messages; confirmations in any case, twice a second."""
+        if now < self._away_until or self._owes_records() or not self._dispatcher.is_usable():
+            return 0
+        opened = 0
+        if now >= self._urgent_at:
+            self._urgent_at = now + LOOK_AGAIN_SECONDS
+            while len(self._runs) < MOST_RUNS and self._open_one(only_urgent=True):
+                opened += 1
+        while not only_urgent and now >= self._nothing_until and self._dispatcher.wants_more():
+            if len(self._runs) >= MOST_RUNS or not self._open_one(only_urgent=False):
+                self._nothing_until = now + LOOK_AGAIN_SECONDS
+                break
+            opened += 1
+        return opened
+
+    def _open_one(self, *, only_urgent: bool) -> bool:
+        """Claim a batch and queue its messages. False when none is due."""
+        own = self._journals.pop() if self._journals else self._new_journal()
+        run: Run | None = None
+        has_failed = True
+        with self._database():
+            run = self._claim(own, only_urgent=only_urgent)
+            has_failed = False
+        if has_failed:
+            own.abandon()  # the claim may have been committed; an empty journal says that nothing was handed over
+        elif run is None:
+            self._journals.append(own)
+        if run is None:
+            return False
+        own.begin(batch=run.claim.batch_id, fence=run.claim.fence)
+        self._runs[run.claim.batch_id] = run
+        self._run_of.update(dict.fromkeys(run.open, run))
+        messages = [copies.outgoing(copies.loaded(one.variant_id), one) for one in run.open.values()]
+        self._dispatcher.add(messages, urgent=run.claim.issue_id is None)
+        self._note_end(run)
+        return True
+
+    def _claim(self, own: journal.Journal, *, only_urgent: bool) -> Run | None:
+        """Claim the next batch; one taken over from a silent worker is first made good from that worker's journal."""
+        chosen = settings.load()
+        while True:
+            self._turn += 1
+            with transaction() as session:
+                claim = deliveries.claim(
+                    session,
+                    owner=own.owner,
+                    lease_seconds=chosen.lease_seconds,
+                    foreign_seconds=chosen.takeover_seconds,
+                    now=clock.now(),
+                    only_urgent=only_urgent,
+                    turn=self._turn,
+                )
+                if claim is None:
+                    return None
+                if not takeover.make_good(session, claim, folder=chosen.journal_dir, now=clock.now()):
+                    continue
+                run = runs.begin(session, claim, own)
+                self._compile(session, run)
+            if claim.previous_owner is not None:
+                journal.forget(chosen.journal_dir, claim.previous_owner)
+            return run
+
+    def _compile(self, session: Session, run: Run) -> None:
+        try:
+            for variant_id in {one.variant_id for one in run.open.values()}:
+                copies.load(session, variant_id)
+        except dkim.KeyInvalid as error:
+            run.hold_all(HELD_SECONDS)
+            if run.claim.issue_id is not None:
+                self._stop_issue(run.claim.issue_id, Trouble(code="signing_failed", words=str(error), is_ours=True))
+
+    def _new_journal(self) -> journal.Journal:
+        chosen = settings.load()
+        return journal.Journal(chosen.journal_dir, capacity=chosen.batch_size)
+
+    # Recording.
+
+    def _settle_up(self, *, at_once: bool = False) -> None:
+        """Record what ended, pause what must stop, and look after batches that are open for long."""
+        now = time.monotonic()
+        if now < self._away_until and not at_once:
+            return
+        for issue_id in list(self._pauses):
+            with self._database():
+                self._pause(issue_id)
+        finished, self._finished = self._finished, []
+        for run in dict.fromkeys(finished):
+            if not self._close_run(run):
+                self._finished.append(run)
+        for run in [one for one in self._runs.values() if now - one.looked_at > LOOK_AGAIN_SECONDS]:
+            run.looked_at = now
+            self._look(run)
+
+    def _look(self, run: Run) -> None:
+        """Record what there is, keep the lease, and see who left or who paused."""
+        with self._database(run):
+            with transaction() as session:
+                run.record(session)
+                deliveries.renew(session, run.claim, lease_seconds=settings.load().lease_seconds)
+                may_go_on, gone = deliveries.withdrawn(session, run.claim)
+            run.recorded()
+            for key in self._dispatcher.withdraw(gone & run.open.keys()):
+                del self._run_of[key]
+                run.skip(key, "unsubscribed")
+            if not may_go_on:
+                self._take_back(run)
+            self._note_end(run)
+
+    def _close_run(self, run: Run) -> bool:
+        """Record the rest of a batch and give it back. False when the database is away: later, then."""
+        claim, is_closed = run.claim, False
+        with self._database(run):
+            with transaction() as session:
+                run.record(session)
+                deliveries.release(session, claim, due_at=run.due_at, now=clock.now())
+                self._note(session, run)
+            is_closed = True
+        if not is_closed:
+            return claim.batch_id not in self._runs
+        self._forget(run)
+        if claim.issue_id is not None:
+            with self._database(), transaction() as session:
+                issues.finish(session, claim.issue_id, now=clock.now())
+        return True
+
+    def _note(self, session: Session, run: Run) -> None:
+        if run.claim.issue_id is None or run.claim.issue_id in self._pauses:
+            return
+        if run.trouble is not None:
+            code = PauseReason(run.trouble.code)
+            issues.note(session, run.claim.issue_id, f"{run.trouble.words}; trying again", code=code)
+        elif run.accepted:
+            issues.note(session, run.claim.issue_id, None)
+
+    def _pause(self, issue_id: int) -> None:
+        trouble = self._pauses[issue_id]
+        log.error("issue paused", issue=issue_id, reason=trouble.code)
+        with contextlib.suppress(issues.IssueStateForbids), transaction() as session:
+            issue = issues.get(session, issue_id)
+            issues.pause(session, issue, trouble.words, code=PauseReason(trouble.code), now=clock.now())
+        del self._pauses[issue_id]
+        self._breakers.pop(issue_id, None)
+
+    def _forget(self, run: Run) -> None:
+        """Let go of a batch that is recorded, or no longer ours."""
+        self._runs.pop(run.claim.batch_id, None)
+        for key in run.open:
+            self._run_of.pop(key, None)
+        if run.open:
+            self._dispatcher.drop(run.open.keys())
+        self._journals.append(run.journal)
+
+    @contextlib.contextmanager
+    def _database(self, run: Run | None = None) -> Iterator[None]:
+        """Work with the database. When it is away nothing more is begun until it is back; the journals know the rest."""
+        try:
+            yield
+        except (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            # psycopg's own come from COPY.
+            log.warning("database away", error=type(getattr(error, "orig", error)).__name__)
+            self._away_until = time.monotonic() + DATABASE_AWAY_SECONDS
+            self._dispatcher.is_stopped = True
+            if run is not None:
+                run.is_unsure = True
+        except deliveries.LeaseLost as error:
+            log.warning("lease lost", error=str(error))
+            if run is not None:
+                self._forget(run)
+        except Exception:
+            if run is None:
+                raise
+            # Left to a takeover, which reads the journal; this process must not stumble over it for ever.
+            log.exception("batch given up", batch=run.claim.batch_id)
+            self._forget(run)
+            self._journals.remove(run.journal)
+            run.journal.abandon()
+        else:
+            self._dispatcher.is_stopped = self._owes_records()
+
+    def _owes_records(self) -> bool:
+        """Tell whether results wait that the database did not take: without room for them nothing may leave."""
+        return any(run.is_unsure for run in self._runs.values())
+
+    def _unwind(self, now: float) -> None:
+        """Hand back what waits, and in time break off what has not left."""
+        if not self._over_since:
+            self._over_since = now
+        self._dispatcher.hand_back()
+        over = now - self._over_since
+        if is_stopping():
+            if over > STOP_UNSENT_SECONDS:
+                self._dispatcher.break_off(after_seconds=0, content_too=over > STOP_SECONDS)
+        else:
+            self._dispatcher.break_off(after_seconds=UNWIND_SECONDS, content_too=False)
+
+
+def is_stopping() -> bool:
+    """Tell whether the worker was asked to stop."""
+    return any(asked() for asked in _STOP)

@@ -3,6 +3,7 @@
 import functools
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
-SMTP_SCHEMES = ("smtp", "smtps", "smtp+starttls")
-LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+from mailer.mail_settings import LOOPBACK_HOSTS, DkimKey, DomainLimits, SmtpUrl, Transport
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -43,7 +43,8 @@ class Settings(BaseSettings):
         alias="MAILER_PUBLIC_URL",
         description="Where readers reach this service, https://lettre.example, without a path.",
     )
-    smtp_url: str = Field(
+    smtp_url: SmtpUrl | None = Field(
+        None,
         alias="MAILER_SMTP_URL",
         repr=False,
         description="Where mail is handed over: smtp://, smtp+starttls:// or smtps://, user:password@host:port.",
@@ -52,7 +53,22 @@ class Settings(BaseSettings):
         10, ge=1, le=1000, alias="MAILER_SMTP_CONNECTIONS", description="SMTP connections per worker process."
     )
     smtp_timeout_seconds: float = Field(
-        300, gt=0, le=3600, alias="MAILER_SMTP_TIMEOUT_SECONDS", description="Longest wait for one SMTP reply."
+        300,
+        gt=0,
+        le=3600,
+        alias="MAILER_SMTP_TIMEOUT_SECONDS",
+        description="Longest wait for one SMTP reply; the one to a message's final dot may take twice as long.",
+    )
+    transports: tuple[Transport, ...] = Field(
+        (),
+        alias="MAILER_TRANSPORTS",
+        description="Several SMTP servers with order, share, limits and domains, in place of MAILER_SMTP_URL.",
+    )
+    domains: tuple[DomainLimits, ...] = Field(
+        (), alias="MAILER_DOMAINS", description="Limits for the recipients of single providers."
+    )
+    dkim: tuple[DkimKey, ...] = Field(
+        (), alias="MAILER_DKIM", description="Keys that sign mail, for relays that do not: domain, selector, key_file."
     )
     helo_name: str | None = Field(
         None, alias="MAILER_HELO_NAME", description="Name said in EHLO; default is the host of MAILER_PUBLIC_URL."
@@ -74,6 +90,13 @@ class Settings(BaseSettings):
         le=3600,
         alias="MAILER_LEASE_SECONDS",
         description="How long a claimed batch stays with a silent worker.",
+    )
+    takeover_seconds: float = Field(
+        120,
+        ge=2,
+        le=86_400,
+        alias="MAILER_TAKEOVER_SECONDS",
+        description="How much longer a silent batch of another host is left to that host, whose disk knows what it sent.",
     )
     tick_seconds: float = Field(
         5, ge=0.2, le=60, alias="MAILER_TICK_SECONDS", description="How often beat looks for due work."
@@ -148,14 +171,25 @@ class Settings(BaseSettings):
             raise ValueError("must be https:// (one-click unsubscribe, RFC 8058, allows nothing else)")
         return value.rstrip("/")
 
-    @field_validator("smtp_url")
+    @field_validator("helo_name")
     @classmethod
-    def _smtp_only(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in SMTP_SCHEMES or not parts.hostname:
-            raise ValueError("must be smtp://, smtp+starttls:// or smtps:// with a host")
-        if parts.scheme == "smtp" and parts.username and parts.hostname not in LOOPBACK_HOSTS:
-            raise ValueError("would send the password in clear; use smtp+starttls:// or smtps://")
+    def _name_or_address(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+            return value
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("must be a host's full name, lettre.example, or its IP address") from None
+        return value
+
+    @field_validator("transports")
+    @classmethod
+    def _names_differ(cls, value: tuple[Transport, ...]) -> tuple[Transport, ...]:
+        names = [one.name for one in value]
+        if len(set(names)) < len(names):
+            raise ValueError("must each have a name of their own")
+        if value and all(one.domains for one in value):
+            raise ValueError("need one without domains, for all other recipients")
         return value
 
     @field_validator("feed_private_networks", "trusted_proxies", mode="before")
@@ -170,6 +204,21 @@ class Settings(BaseSettings):
         if self.lease_seconds < 2 * self.tick_seconds and self.lease_seconds < 10:
             raise ValueError("MAILER_LEASE_SECONDS must be at least twice MAILER_TICK_SECONDS")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_route(self) -> "Settings":
+        if self.smtp_url is None and not self.transports:
+            raise ValueError(
+                "MAILER_SMTP_URL is not set (where mail is handed over: smtp+starttls://user:password@host)"
+            )
+        return self
+
+    @property
+    def routes(self) -> tuple[Transport, ...]:
+        """The SMTP servers in use: `transports`, or the one of smtp_url."""
+        if self.transports or self.smtp_url is None:
+            return self.transports
+        return (Transport(name="smtp", url=self.smtp_url, connections=self.smtp_connections),)
 
     @property
     def public_host(self) -> str:
@@ -224,9 +273,12 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     field = str(first["loc"][0]) if first["loc"] else ""
     alias = next((str(f.alias) for name, f in Settings.model_fields.items() if field in (name, f.alias)), field)
+    # Inside a table: MAILER_TRANSPORTS[0].url.
+    alias += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][1:])
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
-        reason = f"is not set ({next(f.description for f in Settings.model_fields.values() if f.alias == alias)})"
+        about = next((f.description for f in Settings.model_fields.values() if f.alias == alias), "it has no default")
+        reason = f"is not set ({about})"
     elif not alias:
         return f"{reason}."
     sentence = f"{alias} {reason[0].lower()}{reason[1:]}" if alias else reason

@@ -1,12 +1,26 @@
-"""What keeps the database small and private: erasing what has served its time."""
+"""What keeps the database and the disk small and private: erasing what has served its time."""
 
 from datetime import datetime
+from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import subscriptions
+from mailer import journal, subscriptions
+from mailer.models.deliveries import Batch, BatchState
 
 
 def clean_up(session: Session, *, now: datetime) -> int:
     """Erase sign-ups that nobody confirmed while their link worked. Returns how many subscriptions went."""
     return subscriptions.delete_unconfirmed(session, now=now)
+
+
+def sweep_journals(session: Session, folder: Path) -> int:
+    """Remove this host's journals of workers that have ended and left no batch behind. Returns how many."""
+    # The folder first: a journal that is ownerless by now can't get a batch any more.
+    ownerless = journal.ownerless(folder)
+    needed = set(session.execute(select(Batch.owner).where(Batch.state == BatchState.CLAIMED)).scalars())
+    idle = [one for one in ownerless if one not in needed]
+    for one in idle:
+        journal.forget(folder, one)
+    return len(idle)

@@ -200,7 +200,7 @@ def _forget() -> None:
         db.engine().dispose()
     if queue.client.cache_info().currsize:
         queue.client().close()
-    for cached in (settings.load, db.engine, links._key, queue.client, sending._mail):
+    for cached in (settings.load, db.engine, links._key, queue.client):
         cached.cache_clear()
 
 

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
-from mailer import clock, issues, newsletters, scheduling, sending
+from mailer import clock, deliveries, issues, newsletters, remedies, scheduling, sending
 from mailer.db import transaction
+from mailer.models.content import PauseReason
+from mailer.models.deliveries import Batch, Outcome
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
 
@@ -153,6 +156,97 @@ def test_an_issue_is_sent_watched_and_accounted_for(installation: SmtpInbox) -> 
     assert (last["state"], last["recipients"], last["accepted"]) == ("sent", 2, 2)
     listed = mailer("--json", "issue", "deliveries", str(issue_id), "--outcome", "accepted").value
     assert [one["address"] for one in listed] == ["r0@example.org", "r1@example.org"]
+
+
+def an_uncertain_issue() -> str:
+    """Two readers' mails were handed over, and the server's answers were lost."""
+    issue_id = an_issue()
+    scheduling.start_issue(issue_id)
+    now = clock.now()
+    with transaction() as session:
+        claim = deliveries.claim(session, owner="host.1", lease_seconds=60, now=now)
+        assert claim is not None
+        ids = deliveries.unsettled_ids(session, claim)
+        settled = [deliveries.Settled(delivery_id=one, outcome=Outcome.UNCERTAIN, reply="no answer") for one in ids]
+        deliveries.record(session, claim, settled, [], now=now)
+        deliveries.release(session, claim, due_at=now, now=now)
+    with transaction() as session:
+        assert issues.finish(session, issue_id, now=now)
+    return str(issue_id)
+
+
+def test_uncertain_deliveries_are_listed_with_the_last_words(installation: SmtpInbox) -> None:
+    issue_id = an_uncertain_issue()
+    listed = mailer("issue", "uncertain", issue_id, "--json").value
+    assert [(one["address"], one["reply"]) for one in listed] == [
+        ("r0@example.org", "no answer"),
+        ("r1@example.org", "no answer"),
+    ]
+    assert datetime.fromisoformat(listed[0]["at"]).tzinfo is not None
+    assert "r0@example.org" not in mailer("issue", "uncertain", issue_id, "--after", str(listed[0]["delivery"])).out
+
+
+def test_uncertain_deliveries_are_settled_singly_and_all(installation: SmtpInbox) -> None:
+    issue_id = an_uncertain_issue()
+    first = str(mailer("--json", "issue", "uncertain", issue_id).value[0]["delivery"])
+    one = mailer("--json", "issue", "settle", issue_id, "--refused", "--delivery", first, "--yes").value
+    assert one == {"id": int(issue_id), "how": "refused", "settled": 1, "state": "sent"}
+    again = mailer("--json", "issue", "settle", issue_id, "--resend", "--yes").value
+    assert (again["settled"], again["state"]) == (1, "sending")
+    sending.send_due(budget_seconds=10)
+    shown = mailer("--json", "issue", "show", issue_id).value
+    assert (shown["state"], shown["accepted"], shown["refused"], shown["uncertain"]) == ("sent", 1, 1, 0)
+    assert mailer("issue", "settle", issue_id, "--accepted", "--yes").out.startswith("No delivery was uncertain")
+
+
+def test_settling_needs_one_decision_and_somebody_to_ask(installation: SmtpInbox) -> None:
+    issue_id = an_uncertain_issue()
+    assert mailer("issue", "settle", issue_id, "--yes").code == 2
+    assert mailer("issue", "settle", issue_id, "--accepted", "--refused", "--yes").code == 2
+    assert "--yes" in mailer("issue", "settle", issue_id, "--accepted").err
+    assert len(mailer("--json", "issue", "uncertain", issue_id).value) == 2
+
+
+def test_a_batch_that_is_being_sent_is_worth_another_try(installation: SmtpInbox) -> None:
+    issue_id = an_uncertain_issue()
+    with transaction() as session:
+        session.execute(update(Batch).values(state="claimed", lease_until=clock.now() + timedelta(minutes=1)))
+    ran = mailer("issue", "settle", issue_id, "--accepted", "--yes")
+    assert (ran.code, ran.out) == (75, "")
+    assert "nothing was settled" in ran.err
+
+
+def test_what_happens_to_a_lost_answer_is_chosen(installation: SmtpInbox) -> None:
+    issue_id = str(an_issue())
+    assert mailer("--json", "issue", "show", issue_id).value["when_uncertain"] == "leave"
+    mailer("issue", "send", issue_id, "--yes", "--when-uncertain", "resend")
+    assert mailer("--json", "issue", "show", issue_id).value["when_uncertain"] == "resend"
+    mailer("issue", "set", issue_id, "--when-uncertain", "leave")
+    assert mailer("--json", "issue", "show", issue_id).value["when_uncertain"] == "leave"
+    assert mailer("issue", "set", issue_id, "--when-uncertain", "never").code == 2
+
+
+def test_a_pause_is_shown_with_its_code_a_remedy_and_the_servers_words(installation: SmtpInbox) -> None:
+    issue_id = an_issue()
+    scheduling.start_issue(issue_id)
+    with transaction() as session:
+        issue = issues.get(session, issue_id)
+        issues.pause(session, issue, "554 5.7.1 rejected", code=PauseReason.BLOCKED, now=clock.now())
+    shown = mailer("issue", "show", str(issue_id)).out
+    assert "refuses our mail as such (5.7.x)" in shown
+    assert "Check SPF, DKIM and DMARC" in shown
+    assert "554 5.7.1 rejected" in shown
+    assert mailer("issue", "show", str(issue_id), "--json").value["state_code"] == "blocked"
+
+
+def test_an_issue_that_failed_says_why_to_whoever_watches(installation: SmtpInbox) -> None:
+    issue_id = an_issue()
+    with transaction() as session:
+        issues.fail(session, issue_id, "no article", code=PauseReason.NOTHING_TO_SEND, now=clock.now())
+    ran = mailer("issue", "watch", str(issue_id))
+    assert ran.code == 1
+    assert ran.err.splitlines()[-3:] == [*remedies.explain(PauseReason.NOTHING_TO_SEND, "no article")]
+    assert json.loads(mailer("issue", "watch", str(issue_id), "--json").out)["state_code"] == "nothing_to_send"
 
 
 def test_a_sent_issue_cannot_be_paused(installation: SmtpInbox) -> None:

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from mailer import issues, newsletters
-from mailer.models.content import Issue, IssueState, Layout, Slot, SlotResult, Variant
+from mailer.models.content import Issue, IssueState, Layout, PauseReason, Slot, SlotResult, Variant, WhenUncertain
 from mailer.models.deliveries import Batch, Delivery
 from tests.factories import NOW, a_newsletter, an_article, readers
 
@@ -152,6 +152,11 @@ def test_every_act_is_allowed_in_exactly_its_states(session: Session) -> None:
         "unschedule": (lambda issue: issues.unschedule(session, issue, now=NOW), {"scheduled"}),
         "pause": (lambda issue: issues.pause(session, issue, "x", now=NOW), {"sending"}),
         "resume": (lambda issue: issues.resume(session, issue, now=NOW), {"paused"}),
+        "set_when_uncertain": (
+            lambda issue: issues.set_when_uncertain(session, issue, WhenUncertain.RESEND, now=NOW),
+            {"draft", "scheduled", "sending", "paused"},
+        ),
+        "send_again": (lambda issue: issues.send_again(session, issue, now=NOW), {"sending", "paused", "sent"}),
         "cancel": (lambda issue: issues.cancel(session, issue, now=NOW), {"draft", "scheduled", "sending", "paused"}),
     }
     issue = a_draft(session)
@@ -172,3 +177,70 @@ def test_every_act_is_allowed_in_exactly_its_states(session: Session) -> None:
 def test_a_past_moment_cannot_be_scheduled(session: Session) -> None:
     with pytest.raises(issues.IssueStateForbids, match="passed"):
         issues.schedule(session, a_draft(session), at=NOW, now=NOW)
+
+
+def why(session: Session, issue: Issue) -> tuple[PauseReason | None, str | None]:
+    session.refresh(issue, ["state_code", "state_reason"])
+    return issue.state_code, issue.state_reason
+
+
+def test_a_pause_has_a_reason_and_words_until_the_issue_goes_on(session: Session) -> None:
+    issue = a_draft(session)
+    issues.start(session, issue, batch_size=10, now=NOW)
+    issues.pause(session, issue, "554 5.7.1 rejected", code=PauseReason.BLOCKED, now=NOW)
+    assert why(session, issue) == (PauseReason.BLOCKED, "554 5.7.1 rejected")
+    issues.resume(session, issue, now=NOW)
+    assert why(session, issue) == (None, None)
+
+
+def test_somebody_paused_it_unless_another_reason_is_given(session: Session) -> None:
+    issue = a_draft(session)
+    issues.start(session, issue, batch_size=10, now=NOW)
+    issues.pause(session, issue, "paused by Camille", now=NOW)
+    assert why(session, issue) == (PauseReason.BY_HAND, "paused by Camille")
+    issues.cancel(session, issue, now=NOW)
+    assert why(session, issue) == (None, None)
+
+
+def test_why_it_waits_is_noted_only_while_it_is_sent(session: Session) -> None:
+    issue = a_draft(session)
+    issues.note(session, issue.id, "no route", code=PauseReason.SERVER_UNREACHABLE)
+    assert why(session, issue) == (None, None)
+    issues.start(session, issue, batch_size=10, now=NOW)
+    issues.note(session, issue.id, "no route" * 200, code=PauseReason.SERVER_UNREACHABLE)
+    assert why(session, issue) == (PauseReason.SERVER_UNREACHABLE, ("no route" * 200)[: issues.REASON_LENGTH])
+    issues.note(session, issue.id, None)
+    assert why(session, issue) == (None, None)
+
+
+def test_an_issue_that_could_not_start_says_why_until_it_is_a_draft_again(session: Session) -> None:
+    issue = a_draft(session)
+    issues.fail(session, issue.id, "issue/body.html, line 2", code=PauseReason.TEMPLATE_INVALID, now=NOW)
+    assert why(session, issue) == (PauseReason.TEMPLATE_INVALID, "issue/body.html, line 2")
+    issues.reopen(session, issue, now=NOW)
+    assert (issue.state, *why(session, issue)) == (IssueState.DRAFT, None, None)
+
+
+def test_a_ledger_that_does_not_add_up_stops_the_issue_with_its_figures(session: Session) -> None:
+    issue = a_draft(session)
+    issues.start(session, issue, batch_size=10, now=NOW)
+    session.execute(update(Batch).values(state="done", accepted=2))
+    assert not issues.finish(session, issue.id, now=NOW)
+    session.flush()
+    assert issue.state == IssueState.PAUSED
+    assert why(session, issue)[0] == PauseReason.LEDGER_MISMATCH
+    assert "accepted=0" in (issue.state_reason or "")
+
+
+def test_a_text_that_does_not_fit_is_refused_with_its_limit_and_nothing_changes(session: Session) -> None:
+    issue = a_draft(session)
+    texts = {"subject": "x" * 201, "preview_text": "x" * 301, "introduction": "short"}
+    with pytest.raises(issues.IssueTextTooLong, match=r"subject 201 of at most 200, preview text 301 of at most 300"):
+        issues.edit(session, issue, **texts, now=NOW)
+    assert (issue.subject, issue.introduction) == ("Le titre de eau", issue.newsletter.introduction)
+
+
+def test_spaces_do_not_count_against_the_limit(session: Session) -> None:
+    issue = a_draft(session)
+    issues.edit(session, issue, subject=f"  a{' ' * 300}b", preview_text="", introduction="", now=NOW)
+    assert issue.subject == "a b"

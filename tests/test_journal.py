@@ -82,3 +82,16 @@ def test_a_new_batch_forgets_the_last_one(tmp_path: Path) -> None:
 
 def test_a_machine_keeps_its_name(tmp_path: Path) -> None:
     assert journal.host_id(tmp_path) == journal.host_id(tmp_path)
+
+
+def test_journals_of_ended_workers_are_ownerless_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    dead, dead_owner = start(tmp_path, "die")
+    finish(dead)
+    alive, alive_owner = start(tmp_path, "live")
+    try:
+        assert journal.ownerless(tmp_path) == [dead_owner]
+        assert (tmp_path / alive_owner).exists()
+    finally:
+        alive.kill()
+        finish(alive)
+    assert journal.ownerless(tmp_path / "nowhere") == []

@@ -65,6 +65,12 @@ def test_a_line_that_starts_with_a_dot_is_encoded() -> None:
     assert parts(raw)[0].splitlines()[:3] == [".", "..x", "y" * 75 + ".z"]
 
 
+def test_no_line_of_a_body_ends_in_white_space() -> None:
+    raw = a_message(text=f"a \n{slot('address')} \nb\t", html="<p>c</p> ")
+    assert not re.search(rb"[ \t]\r\n", raw.split(b"\r\n\r\n", 1)[1])
+    assert [part.split() for part in parts(raw)] == [["a", "lea@example.org", "b"], ["<p>c</p>"]]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet=st.characters(blacklist_categories=("Cs",)), max_size=400))
 def test_any_text_comes_back_and_no_line_is_too_long(text: str) -> None:

@@ -1,5 +1,7 @@
 """Wrong settings stop the start with one sentence that names the setting."""
 
+from pathlib import Path
+
 import pytest
 
 from mailer import settings
@@ -24,7 +26,16 @@ def load(monkeypatch: pytest.MonkeyPatch, **values: str) -> settings.Settings:
         ("MAILER_PUBLIC_URL", "https://lettre.example/path"),
         ("MAILER_SMTP_URL", "mail.example"),
         ("MAILER_SMTP_URL", "smtp://user:secret@mail.example"),
+        ("MAILER_SMTP_URL", "smtp://mail.example:99999"),
+        ("MAILER_SMTP_URL", "smtps://u:p@mail.example?auth=ntlm"),
         ("MAILER_SMTP_CONNECTIONS", "many"),
+        ("MAILER_HELO_NAME", "a name"),
+        ("MAILER_TRANSPORTS", '[{"name": "a", "url": "nowhere"}]'),
+        ("MAILER_TRANSPORTS", '[{"name": "a", "url": "smtp://a.example"}, {"name": "a", "url": "smtp://b.example"}]'),
+        ("MAILER_TRANSPORTS", '[{"name": "a", "url": "smtp://a.example", "domains": ["b.example"]}]'),
+        ("MAILER_TRANSPORTS", '[{"name": "a", "url": "smtp://a.example", "per_secnod": 3}]'),
+        ("MAILER_DOMAINS", '[{"names": []}]'),
+        ("MAILER_DKIM", '[{"domain": "b.example", "selector": "s"}]'),
         ("MAILER_FEED_PRIVATE_NETWORKS", "10.0.0.0/99"),
         ("MAILER_TICK_SECONDS", "0"),
     ],
@@ -59,3 +70,40 @@ def test_a_broken_file_is_named(tmp_path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_no_secret_is_shown_when_settings_are_printed() -> None:
     shown = repr(settings.load())
     assert "a secret for tests" not in shown
+
+
+def test_several_transports_are_read_from_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAILER_SMTP_URL")
+    (tmp_path / "mailer.toml").write_text(
+        """
+[[transports]]
+name = "main"
+url = "smtp+starttls://u:p@mail.example"
+per_second = 50
+warm_up_from = 2026-12-01
+
+[[transports]]
+name = "partner"
+url = "smtps://relay.partner.example"
+domains = ["partner.example", "*.partner.example"]
+
+[[domains]]
+names = ["gmail.com", "googlemail.com"]
+per_second = 20
+""",
+        encoding="utf-8",
+    )
+    chosen = load(monkeypatch)
+    assert [one.name for one in chosen.routes] == ["main", "partner"]
+    assert chosen.domains[0].per_second == 20
+
+
+def test_a_server_address_in_a_table_is_named_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(settings.SettingsInvalid, match=r"^MAILER_TRANSPORTS\[0\]\.url must be smtp"):
+        load(monkeypatch, MAILER_TRANSPORTS='[{"name": "a", "url": "nowhere"}]')
+
+
+def test_without_any_server_the_sentence_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAILER_SMTP_URL")
+    with pytest.raises(settings.SettingsInvalid, match=r"^MAILER_SMTP_URL is not set"):
+        load(monkeypatch)

@@ -1,82 +1,53 @@
 """The SMTP client against a server that plays every part."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
-from mailer.transports.outgoing import Outgoing, Result, Verdict
-from mailer.transports.route import Route, RouteMisconfigured, RouteUnavailable, route_from_url
-from mailer.transports.smtp import SmtpPool
+from mailer.transports.outgoing import Outgoing
+from mailer.transports.verdicts import Verdict
+from tests.conftest import Servers
 from tests.smtp_server import DROP, SILENCE, ScriptedServer, scripted_server
+from tests.transports import Heard, dispatching, outgoing, send_all, transport, turn_until
 
 WITHOUT_PIPELINING = ("8BITMIME",)
+Send = Callable[..., Heard]
 
 
-def the_route(server: ScriptedServer, *, connections: int = 1, timeout_seconds: float = 5) -> Route:
-    return route_from_url(
-        server.url, helo_name="lettre.example", connections=connections, timeout_seconds=timeout_seconds
-    )
+@pytest.fixture
+def send(services: Servers) -> Send:
+    """Send messages to a server and return what became of them."""
 
+    def send(server: ScriptedServer, count: int = 5, *, connections: int = 1, timeout_seconds: float = 5) -> Heard:
+        one = transport(server, connections=connections)
+        with dispatching(one, redis_url=services.redis_url, timeout_seconds=timeout_seconds) as (dispatcher, heard):
+            send_all(dispatcher, heard, list(outgoing(count)))
+        return heard
 
-class Run:
-    """What one call of send reported."""
-
-    def __init__(
-        self, server: ScriptedServer, count: int = 5, *, connections: int = 1, timeout_seconds: float = 5
-    ) -> None:
-        self.handed: list[int] = []
-        self.results: dict[int, Result] = {}
-        self.error: Exception | None = None
-        self.pool = SmtpPool(the_route(server, connections=connections, timeout_seconds=timeout_seconds))
-        self.again(count)
-
-    def again(self, count: int) -> None:
-        try:
-            self.pool.send(outgoing(count), count=count, on_handed=self.handed.append, on_result=self._take)
-        except (RouteUnavailable, RouteMisconfigured) as error:
-            self.error = error
-        finally:
-            self.pool.close()
-
-    def _take(self, key: int, result: Result) -> None:
-        assert key not in self.results, "reported twice"
-        self.results[key] = result
-
-    def verdicts(self) -> list[Verdict]:
-        return [self.results[key].verdict for key in sorted(self.results)]
-
-
-def outgoing(count: int) -> Iterator[Outgoing]:
-    for number in range(count):
-        yield Outgoing(
-            key=number,
-            sender="lettre@courrier.example",
-            recipient=f"r{number}@example.org",
-            content=lambda number=number: f"Subject: {number}\r\n\r\nHello {number}\r\n".encode(),
-        )
+    return send
 
 
 @pytest.mark.parametrize("extensions", [("PIPELINING",), WITHOUT_PIPELINING])
-def test_every_message_arrives_once_with_its_content(extensions: tuple[str, ...]) -> None:
+def test_every_message_arrives_once_with_its_content(send: Send, extensions: tuple[str, ...]) -> None:
     with scripted_server(extensions=extensions) as server:
-        run = Run(server, 20, connections=3)
-    assert run.verdicts() == [Verdict.ACCEPTED] * 20
+        heard = send(server, 20, connections=3)
+    assert heard.verdicts() == [Verdict.ACCEPTED] * 20
     assert sorted(server.recipients) == sorted(f"r{n}@example.org" for n in range(20))
     assert {content for _, content in server.accepted} == {
         f"Subject: {n}\r\n\r\nHello {n}\r\n".encode() for n in range(20)
     }
 
 
-def test_content_and_the_next_envelope_leave_in_one_write_when_pipelining() -> None:
+def test_content_and_the_next_envelope_leave_in_one_write_when_pipelining(send: Send) -> None:
     with scripted_server() as server:
-        Run(server, 3)
+        send(server, 3)
     assert any(b"\r\n.\r\nMAIL FROM" in write and write.endswith(b"DATA\r\n") for write in server.writes)
 
 
-def test_commands_wait_for_their_answers_without_pipelining() -> None:
+def test_commands_wait_for_their_answers_without_pipelining(send: Send) -> None:
     with scripted_server(extensions=WITHOUT_PIPELINING) as server:
-        Run(server, 3)
+        send(server, 3)
     assert not any(write.count(b"\r\n") > 1 and b"MAIL FROM" in write for write in server.writes)
 
 
@@ -87,44 +58,49 @@ def test_commands_wait_for_their_answers_without_pipelining() -> None:
         ("RCPT", "550 5.1.1 no such user", Verdict.REFUSED),
         ("RCPT", "450 4.2.0 greylisted", Verdict.DEFERRED),
         ("DATA", "451 4.3.0 not now", Verdict.DEFERRED),
-        ("CONTENT", "554 5.7.1 spam", Verdict.REFUSED),
+        ("RCPT", "550 5.7.1 relaying denied", Verdict.BLOCKED),
+        ("RCPT", "552 too many recipients", Verdict.DEFERRED),
+        ("DATA", "554 5.5.1 no valid recipients", Verdict.REFUSED),
+        ("CONTENT", "554 5.6.0 bad content", Verdict.REFUSED),
+        ("CONTENT", "554 5.7.1 spam", Verdict.BLOCKED),
         ("CONTENT", "452 4.2.2 full", Verdict.DEFERRED),
     ],
 )
 def test_a_refusal_touches_only_its_own_recipient(
-    stage: str, reply: str, verdict: Verdict, extensions: tuple[str, ...]
+    send: Send, stage: str, reply: str, verdict: Verdict, extensions: tuple[str, ...]
 ) -> None:
     def script(at: str, who: str) -> str | None:
         return reply if at == stage and who == "r2@example.org" else None
 
     with scripted_server(script, extensions=extensions) as server:
-        run = Run(server)
-    assert run.verdicts() == [Verdict.ACCEPTED, Verdict.ACCEPTED, verdict, Verdict.ACCEPTED, Verdict.ACCEPTED]
-    assert run.results[2].reply == reply
+        heard = send(server)
+    assert heard.verdicts() == [Verdict.ACCEPTED, Verdict.ACCEPTED, verdict, Verdict.ACCEPTED, Verdict.ACCEPTED]
+    assert heard.results[2].reply == reply
     assert "r2@example.org" not in server.recipients
 
 
-def test_a_server_that_takes_content_for_nobody_gets_an_empty_message_and_no_content() -> None:
+def test_a_server_that_takes_content_for_nobody_gets_an_empty_message_and_no_content(send: Send) -> None:
     # RFC 2920 3.1: RCPT was refused, DATA answered 354 all the same.
     def script(at: str, who: str) -> str | None:
         return "550 5.1.1 unknown" if at == "RCPT" and who == "r1@example.org" else None
 
     with scripted_server(script) as server:
-        run = Run(server, 3)
-    assert run.verdicts() == [Verdict.ACCEPTED, Verdict.REFUSED, Verdict.ACCEPTED]
-    assert 1 not in run.handed
+        heard = send(server, 3)
+    assert heard.verdicts() == [Verdict.ACCEPTED, Verdict.REFUSED, Verdict.ACCEPTED]
+    assert 1 not in heard.handed_keys
     assert b"Hello 1" not in b"".join(server.writes)
 
 
-def test_a_refused_sender_stops_everything_and_refuses_nobody() -> None:
-    with scripted_server(lambda at, _: "553 5.7.1 sender not allowed" if at == "MAIL" else None) as server:
-        run = Run(server)
-    assert isinstance(run.error, RouteMisconfigured)
-    assert "553 5.7.1 sender not allowed" in str(run.error)
-    assert run.results == {}
+def test_a_refused_sender_is_our_fault_and_no_recipients(send: Send) -> None:
+    with scripted_server(lambda at, _: "553 5.1.8 sender not allowed" if at == "MAIL" else None) as server:
+        heard = send(server)
+    assert heard.verdicts() == [Verdict.BLOCKED] * 5
+    assert {(result.stage, result.reply) for result in heard.results.values()} == {
+        ("MAIL", "553 5.1.8 sender not allowed")
+    }
 
 
-def test_a_connection_lost_before_the_dot_is_made_good_on_another() -> None:
+def test_a_connection_lost_before_the_dot_is_made_good_on_another(send: Send) -> None:
     dropped = []
 
     def script(at: str, who: str) -> str | None:
@@ -134,23 +110,23 @@ def test_a_connection_lost_before_the_dot_is_made_good_on_another() -> None:
         return None
 
     with scripted_server(script) as server:
-        run = Run(server)
-    assert run.verdicts() == [Verdict.ACCEPTED] * 5
+        heard = send(server)
+    assert heard.verdicts() == [Verdict.ACCEPTED] * 5
     assert sorted(server.recipients) == [f"r{n}@example.org" for n in range(5)]
 
 
-def test_a_connection_lost_after_the_dot_leaves_exactly_that_message_uncertain() -> None:
+def test_a_connection_lost_after_the_dot_leaves_exactly_that_message_uncertain(send: Send) -> None:
     def script(at: str, who: str) -> str | None:
         return DROP if at == "CONTENT" and who == "r2@example.org" else None
 
     with scripted_server(script) as server:
-        run = Run(server)
-    assert run.results[2].verdict is Verdict.UNCERTAIN
-    assert [run.results[n].verdict for n in (0, 1, 3, 4)] == [Verdict.ACCEPTED] * 4
+        heard = send(server)
+    assert heard.results[2].verdict is Verdict.UNCERTAIN
+    assert [heard.results[n].verdict for n in (0, 1, 3, 4)] == [Verdict.ACCEPTED] * 4
     assert server.recipients.count("r3@example.org") == 1
 
 
-def test_421_after_the_dot_defers_that_message_and_the_rest_goes_on() -> None:
+def test_421_after_the_dot_defers_that_message_and_the_rest_goes_on(send: Send) -> None:
     said = []
 
     def script(at: str, who: str) -> str | None:
@@ -160,65 +136,168 @@ def test_421_after_the_dot_defers_that_message_and_the_rest_goes_on() -> None:
         return None
 
     with scripted_server(script) as server:
-        run = Run(server)
-    assert run.results[1].verdict is Verdict.DEFERRED
+        heard = send(server)
+    assert heard.results[1].verdict is Verdict.DEFERRED
     assert len(server.accepted) == 4
 
 
-def test_a_server_that_drops_every_connection_is_unavailable_and_nothing_is_reported() -> None:
+def test_a_server_that_drops_every_connection_is_left_alone_and_refuses_nobody(send: Send) -> None:
     with scripted_server(lambda at, _: DROP if at == "MAIL" else None) as server:
-        run = Run(server)
-    assert isinstance(run.error, RouteUnavailable)
-    assert run.results == {}
+        heard = send(server, 20)
+    assert set(heard.verdicts()) <= {Verdict.DEFERRED}
+    assert heard.trouble().code == "server_unreachable"
+    assert len(heard.held_keys) >= 15
+    assert server.connections < 12
 
 
-def test_a_silent_server_is_given_up_after_the_time_limit() -> None:
-    with scripted_server(lambda at, _: SILENCE if at == "MAIL" else None) as server:
+def test_a_message_that_breaks_every_connection_is_put_off_alone(send: Send) -> None:
+    with scripted_server(lambda at, who: DROP if at == "RCPT" and who.startswith("r2@") else None) as server:
+        heard = send(server)
+    assert heard.results[2].verdict is Verdict.DEFERRED
+    assert "broke off 3 times" in heard.results[2].reply
+    assert [heard.results[n].verdict for n in (0, 1, 3, 4)] == [Verdict.ACCEPTED] * 4
+
+
+def test_a_silent_server_is_given_up_after_the_time_limit(send: Send) -> None:
+    with scripted_server(lambda at, _: SILENCE if at in ("MAIL", "RCPT", "DATA") else None) as server:
         began = time.monotonic()
-        run = Run(server, timeout_seconds=0.3)
-    assert isinstance(run.error, RouteUnavailable)
+        heard = send(server, timeout_seconds=0.3)
+    assert Verdict.ACCEPTED not in heard.verdicts()
+    assert Verdict.UNCERTAIN not in heard.verdicts()
     assert time.monotonic() - began < 10
 
 
-def test_a_busy_greeting_is_unavailable_and_a_refusing_one_misconfigured() -> None:
-    with scripted_server(lambda at, _: "421 too many connections" if at == "CONNECT" else None) as server:
-        assert isinstance(Run(server).error, RouteUnavailable)
+def test_silence_after_the_dot_is_uncertain_only_after_twice_the_time_limit(send: Send) -> None:
+    with scripted_server(lambda at, _: SILENCE if at == "CONTENT" else None) as server:
+        began = time.monotonic()
+        heard = send(server, 1, timeout_seconds=0.5)
+    assert heard.results[0].verdict is Verdict.UNCERTAIN
+    assert time.monotonic() - began >= 1
+
+
+def test_an_answer_that_is_missing_is_not_made_up_from_the_next_one(send: Send) -> None:
+    silent: list[str] = []
+
+    def script(at: str, who: str) -> str | None:
+        if at == "MAIL" and not silent:
+            silent.append(who)
+            return SILENCE
+        return None
+
+    with scripted_server(script) as server:
+        heard = send(server, 3)
+    assert heard.verdicts() == [Verdict.ACCEPTED] * 3
+    assert server.recipients == ["r0@example.org", "r1@example.org", "r2@example.org"]
+
+
+def test_a_late_answer_after_the_dot_is_waited_for(send: Send) -> None:
+    def script(at: str, _: str) -> None:
+        if at == "CONTENT":
+            time.sleep(0.8)
+
+    with scripted_server(script) as server:
+        heard = send(server, 2, timeout_seconds=0.5)
+    assert heard.verdicts() == [Verdict.ACCEPTED] * 2
+
+
+@pytest.mark.parametrize("greeting", ["421 too many connections", "450 not now"])
+def test_a_busy_greeting_hands_everything_back_for_later(send: Send, greeting: str) -> None:
+    with scripted_server(lambda at, _: greeting if at == "CONNECT" else None) as server:
+        heard = send(server)
+    assert heard.results == {}
+    assert (heard.trouble().code, heard.trouble().is_ours) == ("server_unreachable", False)
+
+
+def test_a_refusing_greeting_is_ours_to_mend(send: Send) -> None:
     with scripted_server(lambda at, _: "554 go away" if at == "CONNECT" else None) as server:
-        assert isinstance(Run(server).error, RouteMisconfigured)
+        heard = send(server)
+    assert heard.results == {}
+    assert heard.trouble().is_ours
+    assert "554 go away" in heard.trouble().words
 
 
-def test_starttls_that_is_not_offered_sends_nothing_in_clear() -> None:
+def test_starttls_that_is_not_offered_sends_nothing_in_clear(services: Servers) -> None:
     with scripted_server() as server:
-        route = route_from_url(
-            f"smtp+starttls://u:p@127.0.0.1:{server.port}", helo_name="lettre.example", connections=1, timeout_seconds=5
-        )
-        with pytest.raises(RouteMisconfigured, match="does not offer STARTTLS"):
-            SmtpPool(route).send(outgoing(1), count=1, on_handed=lambda _: None, on_result=lambda *_: None)
+        secret = transport(server, url=f"smtp+starttls://u:p@127.0.0.1:{server.port}")
+        with dispatching(secret, redis_url=services.redis_url) as (dispatcher, heard):
+            send_all(dispatcher, heard, list(outgoing(2)))
+    assert heard.trouble().code == "tls_refused"
+    assert heard.trouble().is_ours
     assert not any("AUTH" in command or "MAIL" in command for command in server.commands)
 
 
-def test_a_non_ascii_address_is_refused_by_us_when_the_server_lacks_smtputf8() -> None:
+def test_a_non_ascii_address_is_refused_by_us_when_the_server_lacks_smtputf8(services: Servers) -> None:
     message = Outgoing(key=1, sender="lettre@courrier.example", recipient="léa@example.org", content=lambda: b"x\r\n")
-    results: dict[int, Result] = {}
-    with scripted_server(extensions=("PIPELINING",)) as server:
-        pool = SmtpPool(the_route(server))
-        pool.send(iter([message]), count=1, on_handed=lambda _: None, on_result=results.__setitem__)
-        pool.close()
-    assert results[1].verdict is Verdict.REFUSED
-    assert "SMTPUTF8" in results[1].reply
+    with (
+        scripted_server(extensions=("PIPELINING",)) as server,
+        dispatching(transport(server), redis_url=services.redis_url) as (dispatcher, heard),
+    ):
+        send_all(dispatcher, heard, [message])
+    assert heard.results[1].verdict is Verdict.REFUSED
+    assert "SMTPUTF8" in heard.results[1].reply
 
 
-def test_connections_are_kept_between_two_calls() -> None:
-    with scripted_server() as server:
-        pool = SmtpPool(the_route(server))
-        for _ in range(2):
-            pool.send(outgoing(3), count=3, on_handed=lambda _: None, on_result=lambda *_: None)
-        pool.close()
+def test_a_message_larger_than_the_server_takes_is_not_begun_and_is_ours(services: Servers) -> None:
+    message = Outgoing(key=1, sender="a@b.example", recipient="r@example.org", content=lambda: b"x\r\n", size=2001)
+    with (
+        scripted_server(extensions=("PIPELINING", "SIZE 2000")) as server,
+        dispatching(transport(server), redis_url=services.redis_url) as (dispatcher, heard),
+    ):
+        send_all(dispatcher, heard, [message])
+    assert (heard.results[1].verdict, heard.results[1].stage) == (Verdict.BLOCKED, "SIZE")
+    assert not any(command.startswith("MAIL") for command in server.commands)
+
+
+def test_a_copy_that_cannot_be_made_is_refused_alone(services: Servers) -> None:
+    def fails() -> bytes:
+        raise ValueError("no such slot")
+
+    poison = Outgoing(key=99, sender="a@b.example", recipient="r@example.org", content=fails)
+    with (
+        scripted_server() as server,
+        dispatching(transport(server), redis_url=services.redis_url) as (dispatcher, heard),
+    ):
+        send_all(dispatcher, heard, [*outgoing(2), poison, *outgoing(2, first=2)])
+    assert heard.results[99].verdict is Verdict.REFUSED
+    assert "no such slot" in heard.results[99].reply
+    assert [heard.results[n].verdict for n in range(4)] == [Verdict.ACCEPTED] * 4
+
+
+def test_connections_are_kept_between_two_rounds(services: Servers) -> None:
+    with (
+        scripted_server() as server,
+        dispatching(transport(server), redis_url=services.redis_url) as (dispatcher, heard),
+    ):
+        for first in (0, 3):
+            send_all(dispatcher, heard, list(outgoing(3, first=first)))
     assert server.connections == 1
     assert len(server.accepted) == 6
 
 
-def test_no_more_connections_are_opened_than_the_messages_need() -> None:
+def test_a_connection_that_the_server_closed_meanwhile_costs_no_message(services: Servers) -> None:
+    with (
+        scripted_server() as server,
+        dispatching(transport(server), redis_url=services.redis_url) as (dispatcher, heard),
+    ):
+        send_all(dispatcher, heard, list(outgoing(1)))
+        server.hang_up()
+        send_all(dispatcher, heard, list(outgoing(2, first=1)))
+    assert heard.verdicts() == [Verdict.ACCEPTED] * 3
+    assert server.connections == 2
+
+
+def test_no_more_connections_are_opened_than_the_messages_need(send: Send) -> None:
     with scripted_server() as server:
-        Run(server, 1, connections=10)
+        send(server, 1, connections=10)
     assert server.connections == 1
+
+
+def test_hundreds_of_connections_are_served_by_one_loop(services: Servers) -> None:
+    with (
+        scripted_server(delay_seconds=0.02) as server,
+        dispatching(transport(server, connections=200), redis_url=services.redis_url) as (dispatcher, heard),
+    ):
+        send_all(dispatcher, heard, list(outgoing(800)))
+        turn_until(dispatcher, lambda: dispatcher.count_under_way() == 0)
+    assert len(server.accepted) == 800
+    assert server.connections > 100

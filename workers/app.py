@@ -1,14 +1,18 @@
 """Celery's entry point: `celery -A workers.app worker`, `celery -A workers.app beat`. The schedule is on this page."""
 
-from typing import Any
+import mmap
+import signal
+from typing import Any, Final
 
 from celery import Celery, signals
 
-from mailer import db, logs, queue, sending, settings
+from mailer import db, dkim, logs, queue, sending, settings
 
 try:
     _SETTINGS = settings.load()
-except settings.SettingsInvalid as error:
+    for _key in _SETTINGS.dkim:
+        dkim.load(_key)
+except (settings.SettingsInvalid, dkim.KeyInvalid) as error:
     raise SystemExit(f"mailer: {error}") from None
 
 app = Celery("mailer", broker=_SETTINGS.broker_url, include=["workers.tasks"])
@@ -32,6 +36,15 @@ app.conf.update(
 )
 
 
+# Shared with the forked processes: they hear no signal when the worker is asked to stop, and look here instead.
+_STOPPING: Final = mmap.mmap(-1, 1)
+
+
+@signals.worker_shutting_down.connect
+def _begin_stop(*_: Any, **__: Any) -> None:
+    _STOPPING[0] = 1
+
+
 @signals.setup_logging.connect
 def _set_up_logging(**_: Any) -> None:
     logs.set_up()
@@ -40,6 +53,9 @@ def _set_up_logging(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _begin_process(**_: Any) -> None:
     db.forget_connections()
+    sending.stop_when(lambda: _STOPPING[0] == 1)
+    # A stop that goes to the whole process group (systemd, a terminal) must not kill what is being handed over.
+    signal.signal(signal.SIGTERM, _begin_stop)
 
 
 @signals.worker_process_shutdown.connect

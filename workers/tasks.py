@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from mailer import clock, polling, queue, scheduling, sending, subscriptions, upkeep
+from mailer import clock, polling, queue, scheduling, sending, settings, subscriptions, upkeep
 from mailer.db import transaction
 from workers.app import app
 
 # Short, so that confirmations, other queues and a stop of the worker wait for seconds only.
-SEND_SECONDS: Final = 10
+SEND_SECONDS: Final = 3
 
 
 @app.task(name=queue.TICK)
@@ -27,7 +27,7 @@ def handle_signup(request_id: int) -> None:
     """Answer what somebody typed into the form, by mail."""
     with transaction() as session:
         subscriptions.handle_request(session, request_id, now=clock.now())
-    sending.send_due(budget_seconds=SEND_SECONDS)
+    sending.send_due(budget_seconds=SEND_SECONDS, only_urgent=True)
 
 
 @app.task(name=queue.MAKE_ISSUE)
@@ -53,3 +53,4 @@ def clean_up() -> None:
     """Erase what has served its time."""
     with transaction() as session:
         upkeep.clean_up(session, now=clock.now())
+        upkeep.sweep_journals(session, settings.load().journal_dir)

@@ -1,22 +1,27 @@
 """`mailer issue …`"""
 
-import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 from sqlalchemy.orm import Session
 
-from mailer import clock, issues, ledger, newsletters, queue, schedules, selection
-from mailer.cli import output, watching
+from mailer import clock, issues, ledger, newsletters, queue, remedies, schedules, selection
+from mailer.cli import output, settling, watching
 from mailer.cli.newsletters import Slug
+from mailer.cli.settling import IssueId
 from mailer.db import transaction
-from mailer.models.content import Issue, IssueState
+from mailer.models.content import Issue, IssueState, WhenUncertain
 from mailer.models.deliveries import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Issues: see the next one, create, send, watch.", rich_markup_mode=None)
+app.command()(settling.uncertain)
+app.command()(settling.settle)
 
-IssueId = Annotated[int, typer.Argument(metavar="ID", help="The issue's id, as in: mailer issue list")]
+Policy = Annotated[
+    WhenUncertain | None,
+    typer.Option("--when-uncertain", help="What to do with a mail whose answer is lost; resend may mail some twice."),
+]
 
 
 @app.command("list")
@@ -43,6 +48,7 @@ def show(issue_id: IssueId) -> None:
         for name, one in value.items()
         if name != "articles"
     ]
+    lines[4:4] = [f"  {one}" for one in remedies.explain(issue.state_code, None)]
     lines += [f"  {one['layout']:5} {one['title']}" for one in articles]
     output.emit(value, text="\n".join(lines))
 
@@ -95,6 +101,7 @@ def create(slug: Slug) -> None:
 @app.command()
 def send(
     issue_id: IssueId,
+    when_uncertain: Policy = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask to type the number of readers.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show the progress until it is sent.")] = False,
 ) -> None:
@@ -112,7 +119,9 @@ def send(
     if not yes:
         _ask_for(count)
     with transaction() as session:
-        issues.schedule_now(session, issues.get(session, issue_id), now=clock.now())
+        issue = issues.get(session, issue_id)
+        issues.schedule_now(session, issue, now=clock.now())
+        _choose(session, issue, when_uncertain)
     try:
         queue.enqueue(queue.START_ISSUE, issue_id)
     except queue.QueueUnavailable:
@@ -130,14 +139,33 @@ def watch(issue_id: IssueId) -> None:
 
 
 @app.command()
-def schedule(issue_id: IssueId, at: Annotated[datetime, typer.Argument(help="In the newsletter's zone.")]) -> None:
+def schedule(
+    issue_id: IssueId,
+    at: Annotated[datetime, typer.Argument(help="In the newsletter's zone.")],
+    when_uncertain: Policy = None,
+) -> None:
     """Have a draft leave at a moment, such as 2026-12-04T07:00."""
     with transaction() as session:
         issue = issues.get(session, issue_id)
         moment = at.replace(tzinfo=schedules.zone(issue.newsletter.timezone)).astimezone(UTC)
         issues.schedule(session, issue, at=moment, now=clock.now())
+        _choose(session, issue, when_uncertain)
         value = _value(session, issue)
     output.emit(value, text=f"Issue {issue_id} leaves at {at:%Y-%m-%d %H:%M}.")
+
+
+@app.command("set")
+def set_(issue_id: IssueId, when_uncertain: Annotated[WhenUncertain, typer.Option()]) -> None:
+    """Choose what happens to mails whose answer is lost, until the issue is sent: leave them, or resend.
+
+    Example:
+
+      mailer issue set 12 --when-uncertain resend
+    """
+    with transaction() as session:
+        issue = issues.get(session, issue_id)
+        issues.set_when_uncertain(session, issue, when_uncertain, now=clock.now())
+    output.emit({"id": issue_id, "when_uncertain": when_uncertain}, text=f"Issue {issue_id}: {when_uncertain}.")
 
 
 @app.command()
@@ -168,7 +196,7 @@ def resume(issue_id: IssueId) -> None:
 def cancel(issue_id: IssueId, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Give up what has not been handed over yet. This can't be undone."""
     if not yes:
-        _needs_terminal()
+        output.need_terminal()
         typer.confirm(f"Cancel the rest of issue {issue_id}?", abort=True, err=True)
     with transaction() as session:
         issues.cancel(session, issues.get(session, issue_id), now=clock.now())
@@ -202,15 +230,15 @@ def deliveries(
 
 
 def _ask_for(count: int) -> None:
-    _needs_terminal()
+    output.need_terminal()
     typed = typer.prompt(f"Type {count} to send", err=True)
     if typed.replace(",", "").replace(" ", "").strip() != str(count):
         output.fail("That is not the number; nothing was sent.", output.USAGE)
 
 
-def _needs_terminal() -> None:
-    if not sys.stdin.isatty():
-        output.fail("This needs --yes when no terminal can be asked.", output.USAGE)
+def _choose(session: Session, issue: Issue, when_uncertain: WhenUncertain | None) -> None:
+    if when_uncertain is not None:
+        issues.set_when_uncertain(session, issue, when_uncertain, now=clock.now())
 
 
 def _told(issue_id: int, state: IssueState) -> None:
@@ -223,7 +251,9 @@ def _value(session: Session, issue: Issue) -> dict[str, object]:
         "id": issue.id,
         "number": issue.number,
         "state": issue.state,
+        "state_code": issue.state_code,
         "state_reason": issue.state_reason,
+        "when_uncertain": issue.when_uncertain,
         "subject": issue.subject,
         "scheduled_at": issue.scheduled_at,
         "started_at": issue.started_at,

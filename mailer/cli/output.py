@@ -27,6 +27,7 @@ from mailer import (
     rendering,
     schedules,
     settings,
+    settling,
     subscriptions,
 )
 from mailer.cli.demo_folder import FolderNotOurs
@@ -59,6 +60,8 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (accounts.AccountNotFound, NOT_FOUND),
     (issues.IssueStateForbids, STATE_FORBIDS),
     (issues.IssueEmpty, STATE_FORBIDS),
+    (issues.IssueTextTooLong, USAGE),
+    (settling.BatchInUse, TRY_AGAIN),
     (subscriptions.SubscriptionGone, STATE_FORBIDS),
     (rendering.TemplateInvalid, FAILED),
     (inlining.InliningFailed, FAILED),
@@ -124,6 +127,12 @@ def console(*, stderr: bool = True) -> Console:
     is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
     # Where nobody looks at it, a line is a line: no table cell is folded for a width of 80.
     return Console(stderr=stderr, no_color=no_color, width=None if is_terminal else 400)
+
+
+def need_terminal() -> None:
+    """End the command unless there is a terminal where the person can be asked."""
+    if not sys.stdin.isatty():
+        fail("This needs --yes when no terminal can be asked.", USAGE)
 
 
 def fail(message: str, code: int = FAILED) -> NoReturn:

@@ -118,6 +118,10 @@ class Supervisor:
             self._started[child.name] = _Started(child=child, pid=pid, log_offset=offset)
             return int(pid)
 
+    def start_again(self, name: str) -> int:
+        """Start a child that has ended just as it was, and return its pid. Raises ChildNotStarted."""
+        return self.start(self._started[name].child)
+
     def run(self, child: Child) -> int:
         """Start `child`, wait for its end and return its exit code (negative: the signal). Raises ChildNotStarted."""
         self.start(child)

@@ -22,6 +22,33 @@ class IssueState(enum.StrEnum):
     FAILED = "failed"
 
 
+class PauseReason(enum.StrEnum):
+    """Why an issue is paused, failed, or (the last three) only waits; what each means is in remedies.py."""
+
+    BY_HAND = "by_hand"
+    TOO_MANY_REFUSED = "too_many_refused"
+    SENDER_REFUSED = "sender_refused"
+    LOGIN_REFUSED = "login_refused"
+    TLS_REFUSED = "tls_refused"
+    MESSAGE_TOO_BIG = "message_too_big"
+    SIGNING_FAILED = "signing_failed"
+    BLOCKED = "blocked"
+    COMPLAINTS = "complaints"
+    LEDGER_MISMATCH = "ledger_mismatch"
+    TEMPLATE_INVALID = "template_invalid"
+    NOTHING_TO_SEND = "nothing_to_send"
+    SERVER_UNREACHABLE = "server_unreachable"
+    SERVER_SLOW = "server_slow"
+    QUOTA_REACHED = "quota_reached"
+
+
+class WhenUncertain(enum.StrEnum):
+    """What is done with a mail whose answer was lost: left as it is, or sent again, so that some may get it twice."""
+
+    LEAVE = "leave"
+    RESEND = "resend"
+
+
 class SlotResult(enum.StrEnum):
     """What became of one moment of a newsletter's schedule."""
 
@@ -153,7 +180,10 @@ class Issue(Base):
     newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id"))
     number: Mapped[int | None] = mapped_column(Integer)
     state: Mapped[IssueState]
+    state_code: Mapped[PauseReason | None]
+    # The words that go with the code: a server's, or who did it.
     state_reason: Mapped[str | None]
+    when_uncertain: Mapped[WhenUncertain] = mapped_column(server_default="leave")
     subject: Mapped[str]
     preview_text: Mapped[str]
     introduction: Mapped[str] = mapped_column(server_default="")

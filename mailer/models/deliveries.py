@@ -1,7 +1,8 @@
 """The ledger: who is to get what, who is at it now, and what became of it.
 
-Built for a million rows an issue. Deliveries never change after the freeze and outcomes are only ever added (by COPY),
-so nothing bloats; a batch is a range of delivery ids, and the only row that workers contend for.
+Built for a million rows an issue. Deliveries never change after the freeze and workers only ever add outcomes (by COPY),
+so nothing bloats; a batch is a range of delivery ids, and the only row that workers contend for. The uncertain ones are
+settled by people: see Settlement.
 """
 
 import enum
@@ -20,6 +21,14 @@ class Outcome(enum.StrEnum):
     REFUSED = "refused"
     SKIPPED = "skipped"
     UNCERTAIN = "uncertain"
+
+
+class SettledAs(enum.StrEnum):
+    """What somebody decided about uncertain deliveries: send them again, or how they ended after all."""
+
+    RESEND = "resend"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
 
 
 class BatchState(enum.StrEnum):
@@ -76,7 +85,10 @@ class Batch(Base):
         CheckConstraint("(state = 'claimed') = (lease_until IS NOT NULL)", name="claimed_has_lease"),
         # From a confirmation's delivery to its batch, to count how many left today.
         Index("ix_batches_single", "first_id", postgresql_where=text("issue_id IS NULL")),
-        Index("ix_batches_waiting", "due_at", "id", postgresql_where=text("state <> 'done'")),
+        # For claims: an issue's next batch, the next confirmation, and what silent workers left.
+        Index("ix_batches_waiting", "issue_id", "due_at", "id", postgresql_where=text("state <> 'done'")),
+        Index("ix_batches_urgent", "due_at", "id", postgresql_where=text("state = 'queued' AND issue_id IS NULL")),
+        Index("ix_batches_claimed", "lease_until", postgresql_where=text("state = 'claimed'")),
     )
 
 
@@ -102,3 +114,18 @@ class Deferral(Base):
     reply: Mapped[str]
     recorded_at: Mapped[datetime]
     retry_at: Mapped[datetime]
+
+
+class Settlement(Base):
+    """A decision about uncertain deliveries of an issue: what, how many, who and when. Only ever added."""
+
+    __tablename__ = "settlements"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    issue_id: Mapped[int] = mapped_column(ForeignKey("issues.id", ondelete="CASCADE"), index=True)
+    how: Mapped[SettledAs]
+    count: Mapped[int] = mapped_column(Integer)
+    by: Mapped[str]
+    at: Mapped[datetime]
+
+    __table_args__ = (CheckConstraint("count > 0", name="settles_something"),)

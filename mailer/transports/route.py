@@ -1,16 +1,37 @@
-"""Where mail is handed over, and how a connection to it is opened: TCP, TLS, EHLO, AUTH."""
+"""Where mail is handed over, and how a connection to it is opened: TCP, TLS, EHLO, AUTH. Blocks; every wait has an end.
 
-import base64
+Each wait is for a whole reply: a server that sends a byte a second gains nothing by it.
+"""
+
 import contextlib
+import functools
+import ipaddress
+import re
 import socket
 import ssl
 import time
-from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
-DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
-CONNECT_SECONDS = 30
-_REPLY_BYTES = 64 * 1024
+import idna
+
+from mailer.mail_settings import LOOPBACK_HOSTS, Transport
+from mailer.transports import login
+from mailer.transports.outgoing import Capabilities
+from mailer.transports.replies import MAX_REPLY_BYTES, MAX_REPLY_LINES, Reply, ReplyInvalid
+
+DEFAULT_PORTS: Final = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+CONNECT_SECONDS: Final = 30.0
+# One of several addresses of a host: a dead one must not use up the time of the others.
+ADDRESS_SECONDS: Final = 10.0
+# Greeting, EHLO, STARTTLS, TLS and every step of AUTH (RFC 5321 4.5.3.2); the route's own limit cuts it.
+REPLY_SECONDS: Final = 300.0
+MAX_TOKEN_BYTES: Final = 12 * 1024
+
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9])?")
+_EHLO_LINE: Final = re.compile(r"[\x20-\x7e\t]*")
 
 
 class RouteUnavailable(Exception):
@@ -18,7 +39,14 @@ class RouteUnavailable(Exception):
 
 
 class RouteMisconfigured(Exception):
-    """The server refuses us whoever the recipient is (login, TLS, sender): trying again won't help, an operator must."""
+    """The server refuses us whoever the recipient is (login, TLS, sender): trying again won't help, an operator must.
+
+    `code` is a word that pages explain: blocked, login_refused or tls_refused.
+    """
+
+    def __init__(self, words: str, *, code: str = "blocked") -> None:
+        super().__init__(words)
+        self.code = code
 
 
 class ConnectionDropped(Exception):
@@ -27,42 +55,40 @@ class ConnectionDropped(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """An SMTP server and what we say to it. `security` is smtp (clear), smtp+starttls or smtps."""
+    """An SMTP server and what we say to it. `security` is smtp (clear), smtp+starttls or smtps.
+
+    `auth` names the only way to log in that is tried. `token_file` holds an access token in place of a password; it is
+    read at every login, because another program renews it. `domains` are the recipients' that it is for, () for all.
+    """
 
     host: str
     port: int
     security: str
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     helo_name: str
     connections: int
     timeout_seconds: float
+    name: str = ""
+    auth: str | None = None
+    token_file: Path | None = None
+    domains: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """A complete SMTP reply: its code, and its text with lines joined by spaces."""
-
-    code: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.text}"[:200]
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.name} ({host}:{self.port})" if self.name else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A connection that is ready for MAIL."""
+    """A connection that is ready for MAIL, and what the server offers on it."""
 
     sock: socket.socket
-    extensions: frozenset[str]
+    capabilities: Capabilities
 
 
 def route_from_url(url: str, *, helo_name: str, connections: int, timeout_seconds: float) -> Route:
-    """Read smtp[+starttls|s]://user:password@host:port, already checked by the settings."""
+    """Read smtp[+starttls|s]://user:password@host:port?auth=xoauth2, already checked by the settings."""
     parts = urlsplit(url)
     return Route(
         host=parts.hostname or "",
@@ -73,7 +99,16 @@ def route_from_url(url: str, *, helo_name: str, connections: int, timeout_second
         helo_name=helo_name,
         connections=connections,
         timeout_seconds=timeout_seconds,
+        auth=parse_qs(parts.query).get("auth", [None])[0],
     )
+
+
+def route_from_transport(transport: Transport, *, helo_name: str, timeout_seconds: float) -> Route:
+    """Read one of the settings' transports."""
+    route = route_from_url(
+        transport.url, helo_name=helo_name, connections=transport.connections, timeout_seconds=timeout_seconds
+    )
+    return replace(route, name=transport.name, token_file=transport.token_file, domains=transport.domains)
 
 
 def open_connection(route: Route) -> Opened:
@@ -81,126 +116,243 @@ def open_connection(route: Route) -> Opened:
 
     Raises RouteUnavailable or RouteMisconfigured with the server's words.
     """
-    timeout = min(CONNECT_SECONDS, route.timeout_seconds)
+    plain = _connect(route)
+    talk = _Talk(route, plain)
     try:
-        sock = socket.create_connection((route.host, route.port), timeout=timeout)
-    except OSError as error:
-        raise RouteUnavailable(f"{route} cannot be reached: {error}") from error
+        capabilities = _greet(route, talk)
+    except (OSError, ConnectionDropped, ReplyInvalid) as error:
+        talk.sock.close()
+        raise RouteUnavailable(f"{route} broke off while being greeted: {error}") from error
+    except BaseException:
+        talk.sock.close()
+        raise
+    return Opened(sock=talk.sock, capabilities=capabilities)
+
+
+def _connect(route: Route) -> socket.socket:
+    """Try every address that the name has, IPv6 and IPv4, in the system's order."""
+    deadline = time.monotonic() + min(CONNECT_SECONDS, route.timeout_seconds)
+    errors: dict[str, None] = {}
     try:
-        return _greet(route, sock)
+        addresses = socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can hold
+        raise RouteUnavailable(f"{route} cannot be found: {error}") from error
+    for number, (family, kind, protocol, _, address) in enumerate(addresses, start=1):
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            break
+        limit = remaining if number == len(addresses) else min(ADDRESS_SECONDS, remaining)
+        try:
+            return _connect_to(family, kind, protocol, address, limit)
+        except OSError as error:
+            errors[str(error)] = None
+    raise RouteUnavailable(f"{route} cannot be reached: {'; '.join(errors) or 'no answer in time'}")
+
+
+def _connect_to(family: int, kind: int, protocol: int, address: tuple[object, ...], seconds: float) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.settimeout(seconds)
+        sock.connect(address)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         sock.close()
         raise
+    return sock
 
 
-def _greet(route: Route, plain: socket.socket) -> Opened:
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    plain.settimeout(route.timeout_seconds)
-    sock = _wrap(route, plain) if route.security == "smtps" else plain
+class _Talk:
+    """The conversation before the first message: one line out, one whole reply in, within a deadline."""
+
+    def __init__(self, route: Route, sock: socket.socket) -> None:
+        self.sock = sock
+        self.received = b""
+        self._route = route
+        self._seconds = min(REPLY_SECONDS, route.timeout_seconds)
+
+    def ask(self, line: str) -> Reply:
+        """Send a line and wait for its reply."""
+        if self.received:
+            raise ConnectionDropped("the server spoke out of turn")
+        self.sock.settimeout(self._seconds)
+        self.sock.sendall(line.encode("ascii") + b"\r\n")
+        return self.listen()
+
+    def listen(self) -> Reply:
+        """Wait for a reply. What comes after it stays in `received`."""
+        deadline = time.monotonic() + self._seconds
+        lines: list[bytes] = []
+        size = 0
+        while True:
+            *complete, self.received = self.received.split(b"\r\n")
+            for number, line in enumerate(complete, start=1):
+                lines.append(line)
+                size += len(line)
+                if line[3:4] != b"-" or not line[:3].isdigit():
+                    self.received = b"\r\n".join([*complete[number:], self.received])
+                    return Reply.from_lines(lines)
+            if size + len(self.received) > MAX_REPLY_BYTES or len(lines) > MAX_REPLY_LINES:
+                raise ConnectionDropped("its reply has no end")
+            self.received += self._receive(deadline)
+
+    def wrap(self) -> None:
+        """Go on in TLS, or raise RouteMisconfigured when it can't be had as safe as it must be."""
+        route = self._route
+        context = _tls_context(ssl.get_default_verify_paths())
+        self.sock.settimeout(self._seconds)
+        try:
+            self.sock = context.wrap_socket(self.sock, server_hostname=route.host)
+        except ssl.SSLCertVerificationError as error:
+            words = f"{route} shows a certificate that is not valid: {error.verify_message}"
+            raise RouteMisconfigured(words, code="tls_refused") from error
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            raise RouteUnavailable(f"{route} broke off the TLS handshake: {error}") from error
+        except ssl.SSLError as error:
+            words = f"{route} does not speak TLS 1.2 or newer on this port ({error.reason or error})"
+            words += "; if it begins in clear, use smtp+starttls://" if route.security == "smtps" else ""
+            raise RouteMisconfigured(words, code="tls_refused") from error
+
+    def _receive(self, deadline: float) -> bytes:
+        remaining = deadline - time.monotonic()
+        try:
+            if remaining <= 0:
+                raise TimeoutError
+            self.sock.settimeout(remaining)
+            chunk = self.sock.recv(4096)
+        except TimeoutError:
+            raise ConnectionDropped(f"no complete reply in {self._seconds:g} s") from None
+        if not chunk:
+            raise ConnectionDropped("the server closed the connection")
+        return chunk
+
+
+@functools.lru_cache(maxsize=4)
+def _tls_context(_trusted: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    """Make a context that trusts what OpenSSL trusts here; reading the authorities takes tens of milliseconds."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _greet(route: Route, talk: _Talk) -> Capabilities:
+    if route.security == "smtps":
+        talk.wrap()
+    _expect(route, _greeting(route, talk), 220, "greeting")
+    capabilities = _ehlo(route, talk)
+    if route.security == "smtp+starttls":
+        _start_tls(route, talk, capabilities)
+        # What the server said in clear may have been said by somebody else (RFC 3207 4.2).
+        capabilities = _ehlo(route, talk)
+    _log_in(route, talk, capabilities)
+    if talk.received:
+        raise ConnectionDropped("the server spoke out of turn")
+    return capabilities
+
+
+def _greeting(route: Route, talk: _Talk) -> Reply:
     try:
-        _expect(route, _read_reply(sock, route.timeout_seconds), 220, "greeting")
-        extensions = _ehlo(route, sock)
-        if route.security == "smtp+starttls":
-            sock = _starttls(route, sock, extensions)
-            # What the server said in clear may have been said by somebody else (RFC 3207 4.2).
-            extensions = _ehlo(route, sock)
-        if route.username is not None:
-            _log_in(route, sock, extensions)
-    except (OSError, ConnectionDropped) as error:
-        raise RouteUnavailable(f"{route} broke off while being greeted: {error}") from error
-    return Opened(sock=sock, extensions=extensions)
+        return talk.listen()
+    except ConnectionDropped as error:
+        if talk.received or route.security == "smtps":
+            raise
+        raise ConnectionDropped(f"{error}; if this port begins with TLS, use smtps://") from error
 
 
-def close_connection(sock: socket.socket) -> None:
-    """Say QUIT without waiting for the answer, and close."""
-    with contextlib.suppress(OSError):
-        sock.settimeout(1)
-        sock.sendall(b"QUIT\r\n")
-    sock.close()
+def _ehlo(route: Route, talk: _Talk) -> Capabilities:
+    name = _helo_name(route)
+    reply = talk.ask(f"EHLO {name}")
+    if reply.code // 100 == 5:
+        _expect(route, talk.ask(f"HELO {name}"), 250, "HELO")
+        return Capabilities()
+    _expect(route, reply, 250, "EHLO")
+    return _capabilities(reply.lines[1:])
 
 
-def _ehlo(route: Route, sock: socket.socket) -> frozenset[str]:
-    reply = _command(sock, f"EHLO {route.helo_name}", route.timeout_seconds)
-    if reply.code != 250:
-        _expect(route, _command(sock, f"HELO {route.helo_name}", route.timeout_seconds), 250, "HELO")
-        return frozenset()
-    return frozenset(line.strip().upper() for line in reply.text.split("\n")[1:])
-
-
-def _starttls(route: Route, sock: socket.socket, extensions: frozenset[str]) -> socket.socket:
-    if "STARTTLS" not in extensions:
-        raise RouteMisconfigured(f"{route} does not offer STARTTLS; nothing was sent in clear")
-    sock.sendall(b"STARTTLS\r\n")
-    reply, rest = _read_reply_and_rest(sock, route.timeout_seconds)
-    _expect(route, reply, 220, "STARTTLS")
-    if rest:
-        raise RouteMisconfigured(f"{route} sent plain text after STARTTLS; somebody may be in between")
-    return _wrap(route, sock)
-
-
-def _wrap(route: Route, sock: socket.socket) -> socket.socket:
+def _helo_name(route: Route) -> str:
+    """Return the name for EHLO: a host name, in A-labels, or an address in brackets (RFC 5321 4.1.3)."""
+    name = route.helo_name
     try:
-        return ssl.create_default_context().wrap_socket(sock, server_hostname=route.host)
-    except ssl.SSLCertVerificationError as error:
-        raise RouteMisconfigured(f"{route} shows a certificate that is not valid: {error.verify_message}") from error
-    except OSError as error:
-        raise RouteUnavailable(f"{route} broke off the TLS handshake: {error}") from error
-
-
-def _log_in(route: Route, sock: socket.socket, extensions: frozenset[str]) -> None:
-    methods = {word for line in extensions if line.startswith("AUTH") for word in line.replace("=", " ").split()[1:]}
-    username, password = route.username or "", route.password or ""
-    if "PLAIN" in methods or not methods:
-        secret = base64.b64encode(f"\0{username}\0{password}".encode()).decode("ascii")
-        reply = _command(sock, f"AUTH PLAIN {secret}", route.timeout_seconds)
-    elif "LOGIN" in methods:
-        _command(sock, "AUTH LOGIN", route.timeout_seconds)
-        _command(sock, base64.b64encode(username.encode()).decode("ascii"), route.timeout_seconds)
-        reply = _command(sock, base64.b64encode(password.encode()).decode("ascii"), route.timeout_seconds)
+        address = ipaddress.ip_address(name.strip("[]").removeprefix("IPv6:"))
+    except ValueError:
+        pass
     else:
-        raise RouteMisconfigured(f"{route} offers no login that we know (it offers {', '.join(sorted(methods))})")
-    if reply.code // 100 == 4:
-        raise RouteUnavailable(f"{route} can't check the login now: {reply}")
-    _expect(route, reply, 235, "login")
+        return f"[{'IPv6:' if address.version == 6 else ''}{address}]"
+    with contextlib.suppress(idna.IDNAError):
+        name = name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
+    if not _HOST_NAME.fullmatch(name):
+        raise RouteMisconfigured(f"MAILER_HELO_NAME must be a host name or an IP address, not {name!r}")
+    return name
 
 
-def _expect(route: Route, reply: Reply, code: int, what: str) -> None:
+def _capabilities(lines: tuple[str, ...]) -> Capabilities:
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if not _EHLO_LINE.fullmatch(line):
+            raise ReplyInvalid("its EHLO reply holds bytes that no extension has")
+        words = line.upper().replace("AUTH=", "AUTH ").split()  # AUTH=: as servers wrote it before there was an RFC
+        if words:
+            found.setdefault(words[0], []).extend(words[1:])
+    size = found.get("SIZE")
+    return Capabilities(
+        pipelining="PIPELINING" in found,
+        smtputf8="SMTPUTF8" in found,
+        eight_bit="8BITMIME" in found,
+        dsn="DSN" in found,
+        size=None if size is None else int(size[0]) if size and size[0].isdigit() and len(size[0]) <= 20 else 0,
+        auth=frozenset(found.get("AUTH", [])),
+        starttls="STARTTLS" in found,
+    )
+
+
+def _start_tls(route: Route, talk: _Talk, capabilities: Capabilities) -> None:
+    if not capabilities.starttls:
+        words = f"{route} does not offer STARTTLS; nothing was sent in clear"
+        raise RouteMisconfigured(words, code="tls_refused")
+    _expect(route, talk.ask("STARTTLS"), 220, "STARTTLS", why="tls_refused")
+    if talk.received:
+        words = f"{route} sent plain text after STARTTLS; somebody may be in between"
+        raise RouteMisconfigured(words, code="tls_refused")
+    talk.wrap()
+
+
+def _log_in(route: Route, talk: _Talk, capabilities: Capabilities) -> None:
+    if route.username is None:
+        if route.token_file is not None:
+            raise RouteMisconfigured(f"{route} has a token_file, but its URL names no user", code="login_refused")
+        return
+    try:
+        login.log_in(
+            talk.ask,
+            capabilities.auth,
+            login.Credentials(username=route.username, secret=_secret(route)),
+            forced=route.auth or ("xoauth2" if route.token_file else None),
+            protected=route.security != "smtp" or route.host in LOOPBACK_HOSTS,
+        )
+    except login.LoginRefused as error:
+        raise RouteMisconfigured(f"{route} {error}", code="login_refused") from error
+    except login.LoginDeferred as error:
+        raise RouteUnavailable(f"{route} {error}") from error
+
+
+def _secret(route: Route) -> str:
+    """Return the password, or the token that is in the file now."""
+    if route.token_file is None:
+        return route.password or ""
+    try:
+        with route.token_file.open("rb") as file:
+            token = file.read(MAX_TOKEN_BYTES + 1).strip()
+    except OSError as error:
+        words = f"{route} needs the token in {route.token_file}, which can't be read: {error.strerror}"
+        raise RouteMisconfigured(words, code="login_refused") from error
+    if not re.fullmatch(rb"[!-~]{1,%d}" % MAX_TOKEN_BYTES, token):
+        words = f"{route} needs a token in {route.token_file}, which holds no single word of at most {MAX_TOKEN_BYTES} bytes"
+        raise RouteMisconfigured(words, code="login_refused")
+    return token.decode("ascii")
+
+
+def _expect(route: Route, reply: Reply, code: int, what: str, *, why: str = "blocked") -> None:
     if reply.code == code:
         return
     if reply.code // 100 == 4:
         raise RouteUnavailable(f"{route} answered the {what} with {reply}")
-    raise RouteMisconfigured(f"{route} answered the {what} with {reply}")
-
-
-def _command(sock: socket.socket, line: str, timeout_seconds: float) -> Reply:
-    sock.sendall(line.encode("ascii") + b"\r\n")
-    return _read_reply(sock, timeout_seconds)
-
-
-def _read_reply(sock: socket.socket, timeout_seconds: float) -> Reply:
-    return _read_reply_and_rest(sock, timeout_seconds)[0]
-
-
-def _read_reply_and_rest(sock: socket.socket, timeout_seconds: float) -> tuple[Reply, bytes]:
-    """Read one reply, however slowly its bytes come, within one deadline."""
-    deadline = time.monotonic() + timeout_seconds
-    received = b""
-    while True:
-        lines = received.split(b"\r\n")
-        for index, line in enumerate(lines[:-1]):
-            if line[3:4] != b"-":
-                return _parse(lines[: index + 1]), b"\r\n".join(lines[index + 1 :])
-        remaining = deadline - time.monotonic()
-        if remaining <= 0 or len(received) > _REPLY_BYTES:
-            raise ConnectionDropped("no complete reply in time")
-        sock.settimeout(remaining)
-        chunk = sock.recv(4096)
-        if not chunk:
-            raise ConnectionDropped("the server closed the connection")
-        received += chunk
-
-
-def _parse(lines: list[bytes]) -> Reply:
-    if not lines[-1][:3].isdigit():
-        raise ConnectionDropped("the server does not speak SMTP")
-    return Reply(code=int(lines[-1][:3]), text="\n".join(line[4:].decode("utf-8", "replace") for line in lines))
+    raise RouteMisconfigured(f"{route} answered the {what} with {reply}", code=why)

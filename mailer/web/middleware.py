@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mailer import settings, subscriptions
+from mailer.mail_settings import LOOPBACK_HOSTS
 from mailer.web import errors
 
 PUBLIC_BODY_BYTES: Final = 64 * 1024
@@ -132,7 +133,7 @@ def without_secrets(record: logging.LogRecord) -> bool:
 def _is_https_for_good() -> bool:
     # A browser would remember it for every port of localhost, and open no other program there.
     chosen = settings.load()
-    return chosen.public_url.startswith("https://") and chosen.public_host not in settings.LOOPBACK_HOSTS
+    return chosen.public_url.startswith("https://") and chosen.public_host not in LOOPBACK_HOSTS
 
 
 async def _read_body(headers: Headers, receive: Receive, limit: int) -> bytes | None:

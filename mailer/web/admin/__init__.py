@@ -2,10 +2,20 @@
 
 from fastapi import APIRouter, Depends
 
-from mailer.web.admin import composing, issues, leaving, newsletters, overview, session, signing_in, subscribers
+from mailer.web.admin import (
+    composing,
+    issues,
+    leaving,
+    newsletters,
+    overview,
+    session,
+    settling,
+    signing_in,
+    subscribers,
+)
 
 _desk = APIRouter(dependencies=[Depends(session.require_account)])
-for _part in (overview, composing, leaving, issues, newsletters, subscribers):
+for _part in (overview, composing, leaving, settling, issues, newsletters, subscribers):
     _desk.include_router(_part.router, prefix="/admin")
 
 router = APIRouter()

@@ -1,8 +1,10 @@
 """An issue before it is sent: its words, its articles and their order, and how it will look."""
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path
 from sqlalchemy import select
@@ -10,9 +12,9 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from mailer import issues, mails, newsletters, selection
+from mailer import inlining, issues, mails, newsletters, rendering, selection
 from mailer.db import transaction
-from mailer.models.content import Article, Issue, Layout
+from mailer.models.content import Article, Issue, Layout, Newsletter
 from mailer.web.admin import screens, session
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
@@ -29,55 +31,86 @@ VIEWS: Final = {
     "no-images": "No images",
     "text": "Plain text",
 }
+_ALWAYS: Final[dict[str, Any]] = {
+    "layouts": list(Layout),
+    "subject_hint": SUBJECT_HINT,
+    "views": list(VIEWS.items()),
+    "has_frame": True,
+}
 # Reasons of the selection that an editor can't overrule: nobody gets a story twice.
 _FINAL_REASONS: Final = ("already in an earlier issue", "the same article as another one here, from another feed")
 _PREVIEW_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src {images}; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
+_TOO_LONG: Final = {
+    "subject": "Enter 200 characters at most",
+    "preview_text": "Enter 300 characters at most",
+    "introduction": "Enter 5000 characters at most",
+}
 _DARK_QUERY: Final = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
 
 
-def page(request: Request, desk: session.Desk, database: Session, issue: Issue, *, view: str) -> Response:
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """What was typed into the envelope and could not be taken: it stays in the form, with the complaints by field."""
+
+    texts: Mapping[str, str]
+    errors: Mapping[str, str]
+    status: int
+
+
+def page(
+    request: Request,
+    desk: session.Desk,
+    database: Session,
+    issue: Issue,
+    *,
+    view: str = "phone",
+    refused: Refused | None = None,
+) -> Response:
     """Show a draft or scheduled issue with everything that can still be changed."""
     newsletter = issue.newsletter
     placed = in_order(issues.placed(database, issue.id))
     view = view if view in VIEWS else "phone"
-    text = mails.preview(newsletter, issue, placed, newsletter.language, now=desk.now).text if view == "text" else None
-    candidates = selection.select_articles(database, newsletter, now=desk.now)
-    inside = {article.id for article, _ in placed}
-    outside = [choice for choice in (*candidates.chosen, *candidates.left_out) if choice.article.id not in inside]
+    is_leaving = issue.scheduled_at is not None and issue.scheduled_at <= desk.now
+    outside = _outside(database, newsletter, placed, now=desk.now)
     return screens.render(
         request,
         desk,
         "compose",
         here="issues",
+        status=refused.status if refused else 200,
+        errors=refused.errors if refused else {},
+        refused=refused,
+        saved={name: getattr(issue, name) for name in issues.LENGTHS},
         issue=issue,
         newsletter=newsletter,
         placed=placed,
         movable=_movable(placed),
-        layouts=list(Layout),
-        outside=[(choice, choice.reason not in _FINAL_REASONS) for choice in outside[:LEFT_OUT_SHOWN]],
+        outside=outside[:LEFT_OUT_SHOWN],
         outside_count=len(outside),
         readers=newsletters.count_readers(database, newsletter.id),
-        subject_hint=SUBJECT_HINT,
         version=issue.updated_at.isoformat(),
-        is_leaving=issue.scheduled_at is not None and issue.scheduled_at <= desk.now,
-        refresh_seconds=3 if issue.scheduled_at is not None and issue.scheduled_at <= desk.now else None,
+        is_leaving=is_leaving,
+        refresh_seconds=3 if is_leaving and not refused else None,
         view=view,
-        views=list(VIEWS.items()),
-        text=text,
-        has_frame=True,
+        mail=_preview(issue, placed, desk) if view == "text" else None,
+        **_ALWAYS,
     )
 
 
 @router.api_route("/preview", methods=["GET", "HEAD"])
-def preview(desk: session.Current, issue_id: IssueId, view: str = "phone") -> Response:
+def preview(request: Request, desk: session.Current, issue_id: IssueId, view: str = "phone") -> Response:
     """Return the very HTML that mail programs get, dark or light whatever the browser prefers; no script can run in it."""
     with transaction() as database:
         issue = issues.get(database, issue_id)
         placed = in_order(issues.placed(database, issue.id))
-    html = mails.preview(issue.newsletter, issue, placed, issue.newsletter.language, now=desk.now).html
+    mail = _preview(issue, placed, desk)
+    if isinstance(mail, str):
+        values = {"detail": mail, "is_framed": True}
+        return screens.render_outside(request, "preview_broken", status=422, language=desk.language, **values)
+    html = mail.html
     is_dark = view == "dark"
     html = _DARK_QUERY.sub("(min-width:0)" if is_dark else "(max-width:1px)", html)
     html = html.replace('content="light dark"', 'content="dark"' if is_dark else 'content="light"')
@@ -87,13 +120,19 @@ def preview(desk: session.Current, issue_id: IssueId, view: str = "phone") -> Re
 
 
 @router.post("/envelope")
-def edit_envelope(desk: session.Current, issue_id: IssueId) -> Response:
-    """Change subject, preview text and introduction."""
+def edit_envelope(request: Request, desk: session.Current, issue_id: IssueId) -> Response:
+    """Change subject, preview text and introduction. What can't be taken stays in the form."""
+    texts = {name: desk.typed(name).replace("\r\n", "\n") for name in issues.LENGTHS}
     with transaction() as database:
-        issue = open_for(database, desk, issue_id)
-        words = {name: desk.typed(name) for name in ("subject", "preview_text", "introduction")}
-        words["introduction"] = words["introduction"].replace("\r\n", "\n")
-        issues.edit(database, issue, **words, now=desk.now)
+        issue = _lock(database, issue_id)
+        is_late = desk.typed("version") != issue.updated_at.isoformat()
+        if is_late and issue.state in issues.EDITABLE_STATES:
+            return page(request, desk, database, issue, refused=Refused(texts=texts, errors={}, status=409))
+        try:
+            issues.edit(database, issue, **texts, now=desk.now)
+        except issues.IssueTextTooLong as error:
+            refused = Refused(texts=texts, errors={name: _TOO_LONG[name] for name in error.names}, status=422)
+            return page(request, desk, database, issue, refused=refused)
     return screens.back(f"/admin/issues/{issue_id}", done="saved")
 
 
@@ -122,8 +161,7 @@ def arrange_automatically(desk: session.Current, issue_id: IssueId) -> Response:
 
 def open_for(database: Session, desk: session.Desk, issue_id: int) -> Issue:
     """Lock an issue for a change. Raises IssueNotFound, or IssueStateForbids if somebody changed it after the page was shown."""
-    database.execute(select(Issue.id).where(Issue.id == issue_id).with_for_update())
-    issue = issues.get(database, issue_id)
+    issue = _lock(database, issue_id)
     if desk.typed("version") != issue.updated_at.isoformat():
         raise issues.IssueStateForbids("Somebody changed this issue after you opened it, so nothing was done.")
     return issue
@@ -132,6 +170,30 @@ def open_for(database: Session, desk: session.Desk, issue_id: int) -> Issue:
 def in_order(placed: Placed) -> list[tuple[Article, Layout]]:
     """Order articles as the mail shows them: the lead, the cards, the briefs."""
     return [entry for layout in Layout for entry in placed if entry[1] == layout]
+
+
+def _lock(database: Session, issue_id: int) -> Issue:
+    database.execute(select(Issue.id).where(Issue.id == issue_id).with_for_update())
+    return issues.get(database, issue_id)
+
+
+def _preview(issue: Issue, placed: Placed, desk: session.Desk) -> mails.Preview | str:
+    """Render the mail as it is now; what is wrong with its template comes back as a sentence that names the place."""
+    newsletter = issue.newsletter
+    try:
+        return mails.preview(newsletter, issue, list(placed), newsletter.language, now=desk.now)
+    except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
+        return str(error)
+
+
+def _outside(
+    database: Session, newsletter: Newsletter, placed: Placed, *, now: datetime
+) -> list[tuple[selection.Choice, bool]]:
+    """List the candidates that are not in the issue, and whether an editor may add them."""
+    found = selection.select_articles(database, newsletter, now=now)
+    inside = {article.id for article, _ in placed}
+    every = (*found.chosen, *found.left_out)
+    return [(one, one.reason not in _FINAL_REASONS) for one in every if one.article.id not in inside]
 
 
 def _changed(

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, joinedload
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, ledger, newsletters, selection
+from mailer import issues, ledger, newsletters, selection, settling
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Outcome
@@ -105,6 +105,8 @@ def _account(
         percent=100 * equation.settled // equation.recipients if equation.recipients else 0,
         bar=_bar(equation, deferred),
         deferred=deferred,
+        decided=settling.settlements(database, issue.id),
+        policy=issue.when_uncertain,
         articles=issues.placed(database, issue.id),
         lines=lines[:PAGE_LENGTH],
         after=lines[PAGE_LENGTH - 1].delivery_id if len(lines) > PAGE_LENGTH else None,
@@ -124,7 +126,8 @@ def _bar(equation: ledger.Equation, deferred: int) -> list[tuple[str, float, flo
         ("accepted", equation.accepted),
         ("deferred", deferred),
         ("refused", equation.refused),
-        ("other", equation.skipped + equation.uncertain),
+        ("skipped", equation.skipped),
+        ("uncertain", equation.uncertain),
     ):
         width = 100 * count / equation.recipients if equation.recipients else 0.0
         parts.append((name, round(start, 3), round(width, 3)))

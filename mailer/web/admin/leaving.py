@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from mailer import issues, ledger, newsletters, queue, schedules
 from mailer.db import transaction
-from mailer.models.content import Issue
-from mailer.web.admin import composing, screens, session
+from mailer.models.content import Issue, WhenUncertain
+from mailer.web.admin import composing, screens, session, settling
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
 
@@ -32,6 +32,7 @@ def review(request: Request, desk: session.Current, issue_id: composing.IssueId)
         readers=readers,
         placed=placed,
         version=issue.updated_at.isoformat(),
+        policy=issue.when_uncertain,
         has_frame=True,
     )
 
@@ -44,6 +45,7 @@ def send(desk: session.Current, issue_id: composing.IssueId) -> Response:
         if not newsletters.count_readers(database, issue.newsletter_id):
             raise issues.IssueEmpty(f"“{issue.newsletter.slug}” has no confirmed readers yet.")
         issues.schedule_now(database, issue, now=desk.now)
+        _choose(database, issue, desk)
     screens.ring(queue.START_ISSUE, issue_id)
     return screens.back(f"/admin/issues/{issue_id}", done="leaving")
 
@@ -55,25 +57,24 @@ def choose_moment(request: Request, desk: session.Current, issue_id: composing.I
         issue = _editable(database, issue_id)
     suggested = issue.scheduled_at or newsletters.next_slot(issue.newsletter, now=desk.now)
     local = suggested.astimezone(schedules.zone(issue.newsletter.timezone)) if suggested else None
-    return _schedule_page(request, desk, issue, typed=f"{local:%Y-%m-%dT%H:%M}" if local else "", error=None)
+    return _schedule_page(request, desk, issue, typed=f"{local:%Y-%m-%dT%H:%M}" if local else "")
 
 
 @router.post("/schedule")
 def schedule(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
     """Have the issue leave at a moment of the newsletter's zone."""
-    typed = desk.typed("at")
+    typed, policy = desk.typed("at"), settling.chosen(desk)
     with transaction() as database:
         issue = _editable(database, issue_id)
         at = _moment(typed, issue.newsletter.timezone)
         if at is None:
-            return _schedule_page(
-                request, desk, issue, typed=typed, error="Enter a day and a time, like 2026-11-27 07:00"
-            )
+            error = "Enter a day and a time, like 2026-11-27 07:00"
+            return _schedule_page(request, desk, issue, typed=typed, policy=policy, error=error)
         if at <= desk.now:
-            return _schedule_page(
-                request, desk, issue, typed=typed, error="That moment has passed. Choose a later one."
-            )
+            error = "That moment has passed. Choose a later one."
+            return _schedule_page(request, desk, issue, typed=typed, policy=policy, error=error)
         issues.schedule(database, issue, at=at, now=desk.now)
+        _choose(database, issue, desk)
     return screens.back(f"/admin/issues/{issue_id}", done="scheduled")
 
 
@@ -143,7 +144,21 @@ def _editable(database: Session, issue_id: int) -> Issue:
     return issue
 
 
-def _schedule_page(request: Request, desk: session.Desk, issue: Issue, *, typed: str, error: str | None) -> Response:
+def _choose(database: Session, issue: Issue, desk: session.Desk) -> None:
+    policy = settling.chosen(desk)
+    if policy is not None:
+        issues.set_when_uncertain(database, issue, policy, now=desk.now)
+
+
+def _schedule_page(
+    request: Request,
+    desk: session.Desk,
+    issue: Issue,
+    *,
+    typed: str,
+    policy: WhenUncertain | None = None,
+    error: str | None = None,
+) -> Response:
     return screens.render(
         request,
         desk,
@@ -153,6 +168,7 @@ def _schedule_page(request: Request, desk: session.Desk, issue: Issue, *, typed:
         issue=issue,
         newsletter=issue.newsletter,
         typed=typed,
+        policy=policy or issue.when_uncertain,
         error=error,
     )
 

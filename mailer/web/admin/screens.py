@@ -11,16 +11,20 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from mailer import accounts, i18n, issues, newsletters, queue, schedules, settings
+from mailer import accounts, i18n, issues, newsletters, queue, remedies, schedules, settings, settling
 from mailer.web import dependencies, pages
-from mailer.web.admin import words
-from mailer.web.admin.session import Desk, FormForged, SignInRequired
+from mailer.web.admin import kept, words
+from mailer.web.admin.session import Desk, FormForged, SignInRequired, check_origin, csrf_token, read_form
 
 # With no-referrer, browsers would send "Origin: null" along with our own forms.
 HEADERS: Final = {"Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"}
 FRAMING_POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; frame-src 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
+)
+# A page that stands in a frame of ours.
+FRAMED_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox"
 )
 MENU: Final = (
     ("overview", "/admin", "Overview"),
@@ -38,6 +42,10 @@ NOTICES: Final = {
     "paused": "Sending is paused. What is already being handed over ends within seconds.",
     "resumed": "Sending goes on.",
     "cancelled": "The rest is cancelled. What was accepted stays accepted.",
+    "settled-resend": "They are sent again within seconds.",
+    "settled-accepted": "They are counted as accepted.",
+    "settled-refused": "They are counted as refused.",
+    "settled-nothing": "Nothing was uncertain any more, so nothing was changed.",
     "reopened": "The issue is a draft again.",
     "arranged": "The articles are rearranged.",
     "automatic": "The articles are in automatic order again.",
@@ -53,6 +61,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     RequestValidationError: 404,
     issues.IssueStateForbids: 409,
     issues.IssueEmpty: 409,
+    settling.BatchInUse: 409,
     newsletters.NewsletterInvalid: 422,
     schedules.ScheduleInvalid: 422,
     accounts.AccountInvalid: 422,
@@ -88,10 +97,11 @@ class DeskRoute(APIRoute):
             try:
                 return await handle(request)
             except SignInRequired:
-                return _ask_to_sign_in(request)
+                return _ask_to_sign_in(request, await _typed(request))
             except tuple(_STATUS) as error:
                 status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
-                return problem(request, status, detail="" if status in (403, 404) else str(error))
+                detail = "" if status in (403, 404) else str(error)
+                return problem(request, status, detail=detail, typed=await _typed(request))
 
         return answer
 
@@ -114,21 +124,37 @@ def render(
         "refresh_seconds": None,
         "when": functools.partial(words.moment, desk.language),
         "distance": lambda value: words.distance(desk.language, value, desk.now),
+        "explanations": remedies.EXPLANATIONS,
+        "decision": functools.partial(words.decision, desk.language),
         "reason": functools.partial(words.reason, desk.language),
         **values,
     }
     return _page(template, context, status)
 
 
-def render_outside(request: Request, template: str, *, status: int = 200, **values: object) -> HTMLResponse:
-    """Render a page for somebody who is not signed in."""
-    return _page(template, {**_basics(dependencies.language(request)), **values}, status)
+def render_outside(
+    request: Request, template: str, *, status: int = 200, language: str | None = None, **values: object
+) -> HTMLResponse:
+    """Render a page without the desk around it, in the browser's language unless another is given."""
+    return _page(template, {**_basics(language or dependencies.language(request)), **values}, status)
 
 
-def problem(request: Request, status: int, *, detail: str = "") -> HTMLResponse:
-    """Say what went wrong and what to do. `detail` is the domain's own sentence."""
+def sign_in(
+    request: Request, *, leads_to: str, email: str = "", error: str | None = None, held: str = "", status: int = 200
+) -> HTMLResponse:
+    """Ask for address and password. `held` is a packed form that goes on after that."""
+    return render_outside(request, "sign_in", status=status, next=leads_to, email=email, error=error, held=held)
+
+
+def again(request: Request, held: kept.Kept, *, language: str, token: str) -> HTMLResponse:
+    """Show a form that came too late once more, to be sent in the session `token`."""
+    return render_outside(request, "again", language=language, held=held, csrf=csrf_token(token))
+
+
+def problem(request: Request, status: int, *, detail: str = "", typed: kept.Kept | None = None) -> HTMLResponse:
+    """Say what went wrong and what to do. `detail` is the domain's own sentence; what was typed is there to be copied."""
     values = {"title": _TITLES[status], "advice": _ADVICE[status], "detail": detail}
-    return render_outside(request, "problem", status=status, **values)
+    return render_outside(request, "problem", status=status, texts=typed.texts if typed else [], **values)
 
 
 def back(path: str, *, done: str = "") -> RedirectResponse:
@@ -144,7 +170,20 @@ def ring(name: str, *ids: int) -> None:
         log.warning("queue unavailable", task=name, error=str(error))
 
 
-def _ask_to_sign_in(request: Request) -> Response:
+async def _typed(request: Request) -> kept.Kept | None:
+    """Return a form that one of our own pages sent, if it holds text; the request has been read already."""
+    try:
+        check_origin(request)
+    except FormForged:
+        return None
+    held = kept.of_form(request.url.path, await read_form(request))
+    return held if held.texts else None
+
+
+def _ask_to_sign_in(request: Request, held: kept.Kept | None) -> Response:
+    if held is not None:
+        notice = "Your session is over, and nothing was changed yet. Sign in: what you typed is kept."
+        return sign_in(request, status=401, leads_to="/admin", error=notice, held=held.packed())
     if request.method not in ("GET", "HEAD"):
         return problem(request, 401)
     return back(f"/admin/sign-in?next={quote(request.url.path)}")
@@ -168,4 +207,6 @@ def _page(template: str, context: dict[str, object], status: int) -> HTMLRespons
     headers = dict(HEADERS)
     if context.get("has_frame"):
         headers["Content-Security-Policy"] = FRAMING_POLICY
+    if context.get("is_framed"):
+        headers["Content-Security-Policy"] = FRAMED_POLICY
     return HTMLResponse(html, status_code=status, headers=headers)

@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from mailer import accounts, clock, links
 from mailer.db import transaction
-from mailer.web.admin import screens, session
+from mailer.models.accounts import Account
+from mailer.web.admin import kept, screens, session
 
 router = APIRouter(route_class=screens.DeskRoute)
 
@@ -25,7 +26,7 @@ _NEXT: Final = re.compile(r"/admin[\w/.-]*\Z")
 @router.api_route("/sign-in", methods=["GET", "HEAD"])
 def form(request: Request, next: str = "") -> Response:  # noqa: A002
     """Ask for address and password."""
-    return screens.render_outside(request, "sign_in", email="", next=_inside(next), error=None)
+    return screens.sign_in(request, leads_to=_inside(next))
 
 
 @router.post("/sign-in")
@@ -40,11 +41,12 @@ def sign_in(request: Request, typed: session.Form) -> Response:
         with transaction() as database:
             account = accounts.authenticate(database, email, typed.get("password", "")[:1000])
             if account is not None:
-                return _open(request, database, account.id, leads_to)
+                return _open(request, database, account, leads_to, held=kept.unpack(typed.get("kept", "")))
     finally:
         _CHECKING.release()
     error = "The address and the password don’t belong together."
-    return screens.render_outside(request, "sign_in", status=422, email=email, next=leads_to, error=error)
+    held = typed.get("kept", "")
+    return screens.sign_in(request, status=422, email=email, leads_to=leads_to, error=error, held=held)
 
 
 @router.api_route("/sign-in/{token}", methods=["GET", "HEAD"])
@@ -81,15 +83,19 @@ def _by_link(request: Request, token: str, *, is_pressed: bool) -> Response:
         if account is None:
             return screens.render_outside(request, "sign_in_link", status=410, name=None, token=None)
         if is_pressed:
-            return _open(request, database, account.id, "/admin")
+            return _open(request, database, account, "/admin")
     return screens.render_outside(request, "sign_in_link", name=account.name, token=token)
 
 
-def _open(request: Request, database: Session, account_id: int, leads_to: str) -> Response:
-    """Open a new session, whatever cookie the browser came with; an old one ends."""
+def _open(
+    request: Request, database: Session, account: Account, leads_to: str, *, held: kept.Kept | None = None
+) -> Response:
+    """Open a new session, whatever cookie the browser came with; an old one ends. A form that came too late is shown."""
     accounts.close_session(database, request.cookies.get(session.COOKIE, ""))
-    token = accounts.open_session(database, account_id, now=clock.now())
-    response = screens.back(leads_to)
+    token = accounts.open_session(database, account.id, now=clock.now())
+    response: Response = screens.back(leads_to)
+    if held is not None:
+        response = screens.again(request, held, language=account.language, token=token)
     session.remember(response, token)
     return response
 

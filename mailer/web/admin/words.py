@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from mailer import i18n, schedules
+from mailer.models.deliveries import Settlement
 
 STATES: Final = {
     "draft": "Draft",
@@ -51,6 +52,12 @@ COLORS: Final = {
     "issued": "ok",
     "missed": "warn",
 }
+# What somebody decided about uncertain deliveries.
+_DECISIONS: Final = {
+    "resend": "{count} sent again, as {by} decided on {moment}",
+    "accepted": "{count} counted as accepted, as {by} decided on {moment}",
+    "refused": "{count} counted as refused, as {by} decided on {moment}",
+}
 # What the domain says in English, so that it can be said in another language too.
 _REASONS: Final = (
     "already in an earlier issue",
@@ -66,6 +73,8 @@ _REASONS: Final = (
     "found {late} late; the grace is {grace}",
     "“{newsletter}” has no confirmed readers yet.",
     "paused by {name}",
+    "paused from the command line",
+    "the command line",
 )
 _PATTERNS: Final = tuple(
     (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(sentence))), sentence) for sentence in _REASONS
@@ -78,6 +87,16 @@ def reason(language: str, text: str) -> str:
         if match := pattern.fullmatch(text):
             return i18n.gettext(language, sentence, **match.groupdict())
     return text
+
+
+def decision(language: str, made: Settlement, timezone: str) -> str:
+    """Say what somebody decided about uncertain deliveries, who and when."""
+    values = {
+        "count": i18n.format_number(language, made.count),
+        "by": reason(language, made.by),
+        "moment": moment(language, made.at, timezone),
+    }
+    return i18n.gettext(language, _DECISIONS[made.how], **values)
 
 
 def moment(language: str, value: datetime, timezone: str, *, is_long: bool = False) -> str:

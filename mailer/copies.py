@@ -1,0 +1,110 @@
+"""From a variant and a reader to the message that a transport is given. Compiled once per variant and process."""
+
+import functools
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from mailer import clock, deliveries, dkim, i18n, links, message, settings
+from mailer.models.content import Newsletter, Variant
+from mailer.transports.outgoing import Outgoing
+
+# What a longer address and a folded date may add to a copy's size.
+SIZE_MARGIN: Final = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """What all deliveries of one variant share. `size`: octets of a copy, at most."""
+
+    compiled: message.CompiledMessage
+    sender: str
+    language: str
+    issue_id: int
+    size: int
+
+    @property
+    def domain(self) -> str:
+        """The sender's domain, which makes Message-IDs."""
+        return self.sender.rpartition("@")[2]
+
+
+def load(session: Session, variant_id: int) -> None:
+    """Compile a variant at its first use in this process; it never changes. Raises dkim.KeyInvalid."""
+    if variant_id not in _MAILS:
+        while len(_MAILS) >= MOST_MAILS:
+            del _MAILS[next(iter(_MAILS))]
+        _MAILS[variant_id] = _compile(session, variant_id)
+
+
+def loaded(variant_id: int) -> Mail:
+    """Return a variant that was loaded a moment ago."""
+    return _MAILS[variant_id]
+
+
+def forget() -> None:
+    """Forget what was compiled."""
+    _MAILS.clear()
+
+
+def outgoing(mail: Mail, one: deliveries.Recipient) -> Outgoing:
+    """Make the message for one reader; its bytes are filled in when the server is ready for them."""
+    return Outgoing(
+        key=one.delivery_id,
+        sender=mail.sender,
+        recipient=one.address,
+        content=functools.partial(_fill, mail, one),
+        size=mail.size,
+    )
+
+
+MOST_MAILS: Final = 64
+_MAILS: Final[dict[int, Mail]] = {}
+
+
+def _compile(session: Session, variant_id: int) -> Mail:
+    variant = session.get_one(Variant, variant_id)
+    sender = session.get_one(Newsletter, variant.newsletter_id).sender_address
+    compiled = message.compile_message(
+        nonce=variant.nonce,
+        headers=variant.headers,
+        subject=variant.subject,
+        text=variant.text,
+        html=variant.html,
+        signers=dkim.signers_for(settings.load().dkim, sender.rpartition("@")[2]),
+    )
+    example = deliveries.Recipient(
+        delivery_id=1,
+        variant_id=variant_id,
+        subscription_id=1,
+        address=sender,
+        confirmed_at=clock.now(),
+        attempts=0,
+        first_deferred_at=None,
+        reason=None,
+    )
+    mail = Mail(compiled=compiled, sender=sender, language=variant.language, issue_id=variant.issue_id or 0, size=0)
+    size = len(_fill(mail, example)) + SIZE_MARGIN
+    return Mail(compiled=compiled, sender=sender, language=mail.language, issue_id=mail.issue_id, size=size)
+
+
+def _fill(mail: Mail, one: deliveries.Recipient) -> bytes:
+    now = clock.now()
+    row, issue_id = one.subscription_id, mail.issue_id
+    reader = message.Reader(
+        address=one.address,
+        since=_since(mail.language, one.confirmed_at.date()) if one.confirmed_at else "",
+        confirm="" if issue_id else links.sign_now(links.Purpose.CONFIRM, row, now),
+        unsubscribe=links.sign(links.Purpose.UNSUBSCRIBE, row, issue_id),
+        oneclick=links.sign(links.Purpose.ONE_CLICK, row, issue_id),
+        preferences=links.sign(links.Purpose.PREFERENCES, row),
+        message_id=links.message_id(one.delivery_id, mail.domain),
+    )
+    return mail.compiled.fill(reader, now=now)
+
+
+@functools.lru_cache(maxsize=4096)
+def _since(language: str, day: date) -> str:
+    return i18n.format_date(language, day, "long")

@@ -1,0 +1,113 @@
+"""One claimed batch while it is being sent: what is still open of it, and what waits to be recorded."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from mailer import clock, deliveries, settings, takeover
+from mailer.journal import Journal
+from mailer.models.content import Issue, IssueState
+from mailer.models.deliveries import Outcome
+from mailer.transports.pool import Trouble
+from mailer.transports.verdicts import Result, Verdict
+
+
+@dataclass(kw_only=True, eq=False)
+class Run:
+    """A batch in hand. `open` are the deliveries without a verdict; `due_at` is when those handed back may be tried."""
+
+    claim: deliveries.Claim
+    journal: Journal
+    resends: bool
+    open: dict[int, deliveries.Recipient]
+    settled: list[deliveries.Settled] = field(default_factory=list)
+    deferred: list[deliveries.Deferred] = field(default_factory=list)
+    due_at: datetime | None = None
+    trouble: Trouble | None = None
+    accepted: int = 0
+    looked_at: float = field(default_factory=time.monotonic)
+    # The database broke off while recording: it may or may not have been done.
+    is_unsure: bool = False
+
+    def take(self, key: int, result: Result) -> None:
+        """Take a verdict."""
+        one = self.open.pop(key)
+        verdict = result.verdict
+        if verdict is Verdict.UNCERTAIN and self.resends:
+            again = takeover.resend(key, result, attempt=one.attempts + 1, now=clock.now())
+            self.deferred.append(again)
+        elif verdict in takeover.OUTCOMES:
+            self.accepted += verdict is Verdict.ACCEPTED
+            outcome = takeover.OUTCOMES[verdict]
+            self.settled.append(deliveries.Settled(delivery_id=key, outcome=outcome, reply=result.reply))
+        else:
+            self._put_off(one, result.reply)
+
+    def hold(self, key: int, seconds: float) -> None:
+        """Keep a delivery that did not leave for the batch's next claim, in `seconds` at the earliest."""
+        del self.open[key]
+        at = clock.now() + timedelta(seconds=seconds)
+        self.due_at = at if self.due_at is None else min(self.due_at, at)
+
+    def hold_all(self, seconds: float) -> None:
+        """Keep everything that is open for the batch's next claim."""
+        for key in list(self.open):
+            self.hold(key, seconds)
+
+    def skip(self, key: int, reason: str) -> None:
+        """End a delivery that must not be mailed."""
+        del self.open[key]
+        self.settled.append(skipped(key, reason))
+
+    def record(self, session: Session) -> None:
+        """Write what was collected; call `recorded` once that is committed. Raises LeaseLost."""
+        if self.is_unsure and deliveries.is_recorded(session, self.settled, self.deferred):
+            self.recorded()
+        if self.settled or self.deferred:
+            deliveries.record(session, self.claim, self.settled, self.deferred, now=clock.now())
+
+    def recorded(self) -> None:
+        """Forget what is in the ledger now."""
+        self.settled, self.deferred, self.is_unsure = [], [], False
+
+    def _put_off(self, one: deliveries.Recipient, reply: str) -> None:
+        now = clock.now()
+        attempt = one.attempts + 1
+        if now - (one.first_deferred_at or now) > timedelta(hours=settings.load().retry_hours):
+            words = f"gave up after {attempt} attempts: {reply}"
+            gave_up = deliveries.Settled(delivery_id=one.delivery_id, outcome=Outcome.REFUSED, reply=words)
+            self.settled.append(gave_up)
+            return
+        retry_at = deliveries.next_retry(attempt, now=now)
+        self.deferred.append(
+            deliveries.Deferred(delivery_id=one.delivery_id, attempt=attempt, reply=reply, retry_at=retry_at)
+        )
+
+
+def begin(session: Session, claim: deliveries.Claim, journal: Journal) -> Run:
+    """Read a batch's recipients and settle at once those that must not be mailed."""
+    issue = None if claim.issue_id is None else session.get_one(Issue, claim.issue_id)
+    found = deliveries.recipients(session, claim, now=clock.now())
+    run = Run(
+        claim=claim,
+        journal=journal,
+        resends=takeover.resends(session, claim.issue_id),
+        open={one.delivery_id: one for one in found if one.reason is None},
+    )
+    run.settled = [skipped(one.delivery_id, one.reason) for one in found if one.reason is not None]
+    if issue is not None and issue.state == IssueState.CANCELLED:
+        known = {one.delivery_id for one in run.settled}
+        rest = [one for one in deliveries.unsettled_ids(session, claim) if one not in known]
+        run.settled += [skipped(one, "the issue was cancelled") for one in rest]
+        run.open = {}
+    # A batch taken over from a silent worker may belong to an issue that was paused meanwhile.
+    elif issue is not None and issue.state != IssueState.SENDING:
+        run.hold_all(0)
+    return run
+
+
+def skipped(delivery_id: int, reason: str) -> deliveries.Settled:
+    """Make the outcome of a delivery that must not be mailed."""
+    return deliveries.Settled(delivery_id=delivery_id, outcome=Outcome.SKIPPED, reply=reason)
