@@ -115,7 +115,7 @@ def kill(
     )
     try:
         results = [_try(trial, seed + number, folder) for number in range(seeds)]
-    except (sinks.Missing, ServicesFailed) as error:
+    except ServicesFailed as error:
         _say(str(error))
         raise typer.Exit(2) from error
     result = results[0] if seeds == 1 else _sum(results)
@@ -236,6 +236,7 @@ def _result(run: _Run, trial: Trial, seed: int, *, seconds: float, failure: str 
         "recipients": trial.recipients,
         "hosts": trial.hosts,
         "isolation": networks.isolation() if trial.hosts > 1 else None,
+        "sink": sinks.name(sinks.Sink.FAST),
         "signal": trial.signal,
         "kills": len(run.blows),
         "victims": [blow.victim for blow in run.blows],

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,9 @@ from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Outcome
 from mailer.transports.pool import Trouble
 from mailer.transports.verdicts import Result, Verdict
+
+# However long a quota or a server is said to need: an operator may mend it meanwhile.
+LONGEST_HOLD_SECONDS: Final = 300.0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,7 +52,7 @@ class Run:
     def hold(self, key: int, seconds: float) -> None:
         """Keep a delivery that did not leave for the batch's next claim, in `seconds` at the earliest."""
         del self.open[key]
-        at = clock.now() + timedelta(seconds=seconds)
+        at = clock.now() + timedelta(seconds=min(seconds, LONGEST_HOLD_SECONDS))
         self.due_at = at if self.due_at is None else min(self.due_at, at)
 
     def hold_all(self, seconds: float) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import ProgrammingError
 from mailer import (
     accounts,
     addresses,
+    dkim,
     inlining,
     issues,
     newsletters,
@@ -47,6 +48,7 @@ INTERRUPTED: Final = 130
 
 EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (settings.SettingsInvalid, USAGE),
+    (dkim.KeyInvalid, USAGE),
     (addresses.AddressInvalid, USAGE),
     (accounts.AccountInvalid, USAGE),
     (newsletters.NewsletterInvalid, USAGE),
