@@ -100,7 +100,7 @@ def name(sink: Sink) -> str:
 
 @contextmanager
 def _smtp_sink() -> Iterator[int]:
-    program = _postfix("smtp-sink")
+    program = postfix("smtp-sink")
     if program is None:
         raise Missing("Postfix's smtp-sink is not installed; on Debian: apt-get install postfix")
     port = free_port()
@@ -114,7 +114,8 @@ def _smtp_sink() -> Iterator[int]:
             process.terminate()
 
 
-def _postfix(program: str) -> str | None:
+def postfix(program: str) -> str | None:
+    """Find one of Postfix's programs; None where it is not installed."""
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
 
 
@@ -134,7 +135,7 @@ def smtp_source_seconds(
 
     As it comes, it opens a connection for each message; with `keeps` (its option -d) it keeps them, as we do.
     """
-    program = _postfix("smtp-source")
+    program = postfix("smtp-source")
     if program is None:
         return None
     command = [program, *(["-d"] if keeps else []), "-s", str(sessions), "-m", str(messages), "-l", str(size_bytes)]

@@ -279,3 +279,13 @@ def test_who_reads_late_gets_every_answer(tmp_path: Path, language: sinks.Langua
         connection.sendall(b"NOOP\r\n" * LATE_READER_COMMANDS + b"QUIT\r\n")
         time.sleep(0.5)
         assert answers.read() == b"250 2.0.0 Ok\r\n" * LATE_READER_COMMANDS + b"221 2.0.0 Bye\r\n"
+
+
+@pytest.mark.skipif(sinks.postfix("smtp-sink") is None, reason="Debian's postfix is not installed")
+def test_sending_to_postfix_is_measured_beside_its_own_client() -> None:
+    code, found = bench("send", "--messages", "200", "--runs", "1", "--sink", "smtp-sink", "--json")
+    assert code == 0
+    assert found["sink"] == "smtp-sink"
+    assert found["equation"] == "200 = 200 + 0 + 0 + 0"
+    assert float(str(found["ratio"])) > 0
+    assert float(str(found["ratio_to_kept_connections"])) > 0

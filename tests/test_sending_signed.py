@@ -2,7 +2,6 @@
 
 import base64
 import json
-from datetime import timedelta
 from pathlib import Path
 
 import dkim as dkimpy
@@ -14,7 +13,7 @@ from mailer import clock, issues, newsletters, sending, settings, subscriptions
 from mailer.db import transaction
 from mailer.models.content import IssueState
 from tests.conftest import SmtpInbox
-from tests.factories import a_newsletter, an_article, readers
+from tests.started import started_issue
 
 Keys = dict[str, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey]
 
@@ -47,12 +46,8 @@ def record(keys: Keys, name: bytes) -> bytes:
 
 
 def test_issues_and_confirmations_carry_both_signatures_and_they_verify(installation: SmtpInbox, keys: Keys) -> None:
+    started_issue(3)
     with transaction() as session:
-        newsletter = a_newsletter(session)
-        an_article(session, newsletter, "eau", seen=clock.now() - timedelta(minutes=1))
-        readers(session, newsletter, 3)
-        issue = issues.draft(session, newsletter, now=clock.now())
-        issues.start(session, issue, batch_size=10, now=clock.now())
         request_id = subscriptions.request(
             session,
             newsletters.get(session, "courrier"),
@@ -74,13 +69,7 @@ def test_issues_and_confirmations_carry_both_signatures_and_they_verify(installa
 def test_a_key_that_vanished_pauses_the_issue_and_nothing_leaves_unsigned(
     installation: SmtpInbox, keys: Keys, tmp_path: Path
 ) -> None:
-    with transaction() as session:
-        newsletter = a_newsletter(session)
-        an_article(session, newsletter, "eau", seen=clock.now() - timedelta(minutes=1))
-        readers(session, newsletter, 3)
-        issue = issues.draft(session, newsletter, now=clock.now())
-        issues.start(session, issue, batch_size=10, now=clock.now())
-        issue_id = issue.id
+    issue_id = started_issue(3)
     (tmp_path / "r1.pem").unlink()
     sending.send_due(budget_seconds=5)
     with transaction() as session:
