@@ -219,7 +219,9 @@ def test_kill_9_in_mid_send_loses_and_doubles_nothing(installation: SmtpInbox, m
     assert 200 - len(got) <= found.uncertain, "lost"
 
 
-def test_a_confirmation_overtakes_an_issue(installation: SmtpInbox) -> None:
+def test_a_confirmation_overtakes_an_issue(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILER_SMTP_CONNECTIONS", "1")
+    settings.load.cache_clear()
     started_issue(5, batch_size=1)
     with transaction() as session:
         newsletter = newsletters.get(session, "courrier")
