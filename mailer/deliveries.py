@@ -1,7 +1,7 @@
 """The ledger's rules: freeze recipients, claim a batch, record outcomes, hand back. Reading it is in ledger.py."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -50,6 +50,8 @@ class Recipient:
     attempts: int
     first_deferred_at: datetime | None
     reason: str | None
+    name: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +76,12 @@ class Deferred:
 _FREEZE = text("""
 WITH frozen AS (
     INSERT INTO deliveries (issue_id, variant_id, subscription_id)
-    SELECT :issue_id, coalesce((CAST(:variants AS jsonb) ->> s.language)::bigint, :default_variant), s.id
+    SELECT :issue_id,
+        coalesce(r.variant_id, (CAST(:variants AS jsonb) ->> s.language)::bigint, :default_variant), s.id
     FROM subscriptions s
+    LEFT JOIN variant_readers r ON r.subscription_id = s.id
     WHERE s.newsletter_id = :newsletter_id AND s.state = 'confirmed'
+        AND (r.subscription_id IS NULL OR r.variant_id IS NOT NULL)
     ORDER BY s.id
     RETURNING id
 ), numbered AS (
@@ -93,7 +98,8 @@ SELECT coalesce(sum(size), 0) FROM batched
 def freeze(session: Session, issue: Issue, variants: Mapping[str, int], *, batch_size: int, now: datetime) -> int:
     """Write down who gets the issue, and cut them into batches. Returns the number of recipients.
 
-    `variants` maps each language to its variant; readers of another language get the newsletter's first one.
+    `variants` maps each language to the edition's variant; readers of another language get the newsletter's first one.
+    Who gets another variant, or nothing, stands in the temporary table of grouping.py.
     """
     values = {
         "issue_id": issue.id,
@@ -211,6 +217,8 @@ def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Rec
             Delivery.variant_id,
             Delivery.subscription_id,
             Subscriber.address,
+            Subscriber.name,
+            Subscriber.attributes,
             Subscription.state,
             Subscription.confirmed_at,
             Variant.kind,
@@ -374,6 +382,8 @@ def _recipient(row: Row[tuple[object, ...]]) -> Recipient:
         attempts=row.attempts or 0,
         first_deferred_at=row.first_at,
         reason=reason,
+        name=row.name,
+        attributes=row.attributes or {},
     )
 
 

@@ -171,6 +171,9 @@ def environment(
         "MAILER_CONFIG": str(tmp_path / "mailer.toml"),
         "MAILER_JOURNAL_DIR": str(tmp_path / "journal"),
         "MAILER_FEED_PRIVATE_NETWORKS": "127.0.0.0/8",
+        # The articles of most tests have pages nowhere.
+        "MAILER_CHECK_PAGES": "false",
+        "MAILER_CHECK_LINKS": "false",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
