@@ -78,7 +78,7 @@ def _run() -> Run:
     seconds = time.perf_counter() - frozen
     own.close()
     with transaction() as session:
-        issues.cancel(session, issues.get(session, issue_id), now=clock.now())
+        issues.pause(session, issues.get(session, issue_id), "measured", now=clock.now())
     return Run(freeze_seconds=frozen - began, claimed_per_second=count / seconds)
 
 

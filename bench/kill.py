@@ -4,7 +4,6 @@ Real worker, beat, PostgreSQL and Valkey; kill -9 or SIGTERM of victims and at m
 """
 
 import functools
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Annotated, Final
 
 import typer
 
-from bench import installation, networks, proof, sinks, victims
+from bench import installation, networks, proof, report, sinks, victims
 from bench.hosts import Plan, Service
 from mailer.embedded.processes import ChildDied, Supervisor
 from mailer.embedded.services import ServicesFailed
@@ -115,11 +114,11 @@ def kill(
     )
     try:
         results = [_try(trial, seed + number, folder) for number in range(seeds)]
-    except (sinks.Missing, ServicesFailed) as error:
+    except ServicesFailed as error:
         _say(str(error))
         raise typer.Exit(2) from error
     result = results[0] if seeds == 1 else _sum(results)
-    typer.echo(json.dumps(result) if as_json else "\n".join(f"{name:22} {value}" for name, value in result.items()))
+    report.print_result(result, as_json=as_json)
     raise typer.Exit(0 if result["passed"] else 1)
 
 
@@ -236,6 +235,7 @@ def _result(run: _Run, trial: Trial, seed: int, *, seconds: float, failure: str 
         "recipients": trial.recipients,
         "hosts": trial.hosts,
         "isolation": networks.isolation() if trial.hosts > 1 else None,
+        "sink": sinks.name(sinks.Sink.FAST),
         "signal": trial.signal,
         "kills": len(run.blows),
         "victims": [blow.victim for blow in run.blows],

@@ -5,6 +5,7 @@ The servers are reached through a gateway process (gateway.py) in either case.
 
 import functools
 import ipaddress
+import itertools
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ _ADDRESSES: Final = ipaddress.ip_network("198.18.0.0/15")
 _RUN_SIZE: Final = 64
 _HOST_SIZE: Final = 4
 _TCP_TABLE_FIELD: Final = 4
+_CABLES: Final = itertools.count()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +119,11 @@ def _namespace(supervisor: Supervisor, number: int, folder: Path) -> _Namespace:
     name = f"network {number}"
     holder = supervisor.start(Child(name=name, argv=argv, log=folder / "network.log", stage=0))
     _wait_until_apart(holder)
-    ours, theirs = f"mb{os.getpid()}h{number}", f"mb{os.getpid()}g{number}"
-    first = _ADDRESSES[os.getpid() * _RUN_SIZE % _ADDRESSES.num_addresses + number % 16 * _HOST_SIZE]
+    # The kernel takes its time to remove the cable of a host that was killed: never the same name twice.
+    serial = next(_CABLES)
+    cable = f"mb{os.getpid() % 100_000}x{serial % 10_000}"
+    ours, theirs = f"{cable}h", f"{cable}g"
+    first = _ADDRESSES[os.getpid() * _RUN_SIZE % _ADDRESSES.num_addresses + serial % 16 * _HOST_SIZE]
     inside = ("nsenter", f"--net=/proc/{holder}/ns/net", "--")
     _run("ip", "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", str(holder))
     _run("ip", "address", "add", f"{first + 1}/30", "dev", ours)

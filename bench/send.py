@@ -1,9 +1,11 @@
 """`bin/bench send`: an issue to N readers through the whole service, side by side with Postfix's smtp-source.
 
 Measured from asking for the issue to the ledger's last row: freeze, Celery, personalised copies, outcomes. The
-reference sends as many messages of the same size over as many connections to the same sink, in the same run.
+reference sends as many messages of the same size in as many sessions to the same sink, in the same run: as it comes, with a
+connection for each message, and with its option -d, which keeps connections as we do.
 """
 
+import functools
 import os
 import statistics
 import time
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from bench import installation, processes, report, sinks
 from mailer import clock, copies, deliveries, ledger, settings
@@ -25,6 +27,10 @@ from mailer.embedded.services import Services
 from mailer.migrations import run as migrations
 from mailer.models.content import IssueState, Variant
 
+_STEADY = text("""
+SELECT percentile_disc(0.1) WITHIN GROUP (ORDER BY o.recorded_at), percentile_disc(0.9) WITHIN GROUP (ORDER BY o.recorded_at)
+FROM outcomes o JOIN deliveries d ON d.id = o.delivery_id WHERE d.issue_id = :issue_id
+""")
 # Until the worker's processes are there.
 _START_SECONDS = 4
 
@@ -49,9 +55,11 @@ class Run:
     seconds: float
     freeze_seconds: float
     reference_seconds: float | None
+    kept_seconds: float | None
     equation: ledger.Equation
     cpu: dict[str, float]
     peak_rss_mb: float
+    steady_us: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +150,22 @@ def _run(machinery: Machinery, plan: Plan) -> Run:
     after = {name: processes.cpu_seconds(pids) for name, pids in machinery.families().items()}
     with transaction() as session:
         found = ledger.count_ledger(session, issue_id)
+    reference = functools.partial(
+        sinks.smtp_source_seconds,
+        machinery.sink_port,
+        messages=plan.messages,
+        size_bytes=_size_of(issue_id),
+        sessions=plan.sessions,
+    )
     return Run(
         seconds=seconds,
         freeze_seconds=frozen - began,
-        reference_seconds=sinks.smtp_source_seconds(
-            machinery.sink_port, messages=plan.messages, size_bytes=_size_of(issue_id), sessions=plan.sessions
-        ),
+        reference_seconds=reference(),
+        kept_seconds=reference(keeps=True),
         equation=found,
         cpu={name: (after[name] - before[name]) / plan.messages * 1e6 for name in before},
         peak_rss_mb=processes.peak_rss_mb(families["worker"]),
+        steady_us=_steady_us(issue_id, plan.messages),
     )
 
 
@@ -159,6 +174,13 @@ def wait_for(machinery: Machinery, issue_id: int, *states: IssueState) -> None:
     while installation.state_of(issue_id) not in states:
         machinery.supervisor.check()
         time.sleep(0.02)
+
+
+def _steady_us(issue_id: int, messages: int) -> float:
+    """Return the time per message in mid-send, from the tenth to the ninetieth percentile: without start and end."""
+    with transaction() as session:
+        tenth, ninetieth = session.execute(_STEADY, {"issue_id": issue_id}).one()
+    return float((ninetieth - tenth).total_seconds()) / (0.8 * messages) * 1e6
 
 
 def _size_of(issue_id: int) -> int:
@@ -182,6 +204,7 @@ def _size_of(issue_id: int) -> int:
 def _result(runs: list[Run], plan: Plan) -> dict[str, object]:
     ratios = [run.reference_seconds / run.seconds for run in runs if run.reference_seconds]
     references = [plan.messages / run.reference_seconds for run in runs if run.reference_seconds]
+    kept = [run.kept_seconds / run.seconds for run in runs if run.kept_seconds]
     found = runs[-1].equation
     return {
         "messages": plan.messages,
@@ -189,14 +212,17 @@ def _result(runs: list[Run], plan: Plan) -> dict[str, object]:
         "connections": plan.connections,
         "sessions": plan.sessions,
         "delay_ms": plan.delay_ms,
-        "sink": plan.sink,
+        "sink": sinks.name(plan.sink),
         "messages_per_second": round(statistics.median(plan.messages / run.seconds for run in runs)),
         "smtp_source_per_second": round(statistics.median(references)) if references else sinks.NO_SMTP_SOURCE,
         "ratio": round(statistics.median(ratios), 2) if ratios else None,
         "spread": [round(min(ratios), 2), round(max(ratios), 2)] if ratios else None,
+        # The same with smtp-source -d, which keeps its connections as we do.
+        "ratio_to_kept_connections": round(statistics.median(kept), 2) if kept else None,
         "cpu_us_per_message": {
             name: round(statistics.median(run.cpu[name] for run in runs), 1) for name in runs[0].cpu
         },
+        "steady_us_per_message": round(statistics.median(run.steady_us for run in runs), 1),
         "freeze_seconds": round(statistics.median(run.freeze_seconds for run in runs), 2),
         "peak_rss_mb": round(max(run.peak_rss_mb for run in runs)),
         "equation": f"{found.recipients} = {found.accepted} + {found.refused} + {found.skipped} + {found.uncertain}",

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, bindparam, func, insert, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, literal, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from mailer.models.audience import Subscriber, Subscription, SubscriptionState
@@ -252,16 +252,6 @@ def withdrawn(session: Session, claim: Claim) -> tuple[bool, frozenset[int]]:
     return state == IssueState.SENDING, frozenset(gone)
 
 
-def attempts(session: Session, ids: Sequence[int]) -> dict[int, int]:
-    """Count how often each of these deliveries was put off."""
-    rows = session.execute(
-        select(Deferral.delivery_id, func.max(Deferral.attempt))
-        .where(Deferral.delivery_id.in_(ids))
-        .group_by(Deferral.delivery_id)
-    )
-    return {row[0]: row[1] for row in rows}
-
-
 def unsettled_ids(session: Session, claim: Claim) -> list[int]:
     """List the deliveries of a claimed batch that have not ended."""
     return list(session.execute(select(Delivery.id).where(*_unsettled(claim)).order_by(Delivery.id)).scalars())
@@ -296,13 +286,6 @@ def record(
             for one in deferred
         ]
         session.execute(insert(Deferral), rows)
-
-
-def is_recorded(session: Session, settled: Sequence[Settled], deferred: Sequence[Deferred]) -> bool:
-    """Tell whether a group that was given to `record` is in the ledger: all of it, or nothing."""
-    if settled:
-        return session.get(DeliveryOutcome, settled[0].delivery_id) is not None
-    return bool(deferred) and session.get(Deferral, (deferred[0].delivery_id, deferred[0].attempt)) is not None
 
 
 def release(session: Session, claim: Claim, *, due_at: datetime | None, now: datetime) -> None:
@@ -366,25 +349,43 @@ def _update_claimed(session: Session, claim: Claim, **values: object) -> None:
         raise LeaseLost(f"batch {claim.batch_id} was taken over from {claim.owner}")
 
 
-def _recipient(row: Row[tuple[object, ...]]) -> Recipient:
-    reason = None
-    expected = SubscriptionState.PENDING if row.kind == MailKind.CONFIRM else SubscriptionState.CONFIRMED
-    if row.subscription_id is None or row.state is None:
-        reason = "erased"
-    elif row.state != expected:
-        reason = "unsubscribed" if row.state == SubscriptionState.ENDED else f"subscription is {row.state}"
+def _recipient(row: Sequence[Any]) -> Recipient:
+    # In the order of the query in `recipients`; by name it would cost as much as sending's own bookkeeping.
+    (
+        delivery_id,
+        variant_id,
+        subscription_id,
+        address,
+        name,
+        attributes,
+        state,
+        confirmed_at,
+        kind,
+        attempts,
+        first_at,
+    ) = row
     return Recipient(
-        delivery_id=row.id,
-        variant_id=row.variant_id,
-        subscription_id=row.subscription_id or 0,
-        address=row.address or "",
-        confirmed_at=row.confirmed_at,
-        attempts=row.attempts or 0,
-        first_deferred_at=row.first_at,
-        reason=reason,
-        name=row.name,
-        attributes=row.attributes or {},
+        delivery_id=delivery_id,
+        variant_id=variant_id,
+        subscription_id=subscription_id or 0,
+        address=address or "",
+        confirmed_at=confirmed_at,
+        attempts=attempts or 0,
+        first_deferred_at=first_at,
+        reason=_reason_against(subscription_id, state, kind),
+        name=name,
+        attributes=attributes or {},
     )
+
+
+def _reason_against(subscription_id: int | None, state: SubscriptionState | None, kind: MailKind) -> str | None:
+    """Tell why a delivery must not be mailed; None when it may."""
+    if subscription_id is None or state is None:
+        return "erased"
+    expected = SubscriptionState.PENDING if kind == MailKind.CONFIRM else SubscriptionState.CONFIRMED
+    if state == expected:
+        return None
+    return "unsubscribed" if state == SubscriptionState.ENDED else f"subscription is {state}"
 
 
 def _lease_end(seconds: float) -> ColumnElement[datetime]:

@@ -39,13 +39,14 @@ DATABASE_AWAY_SECONDS: Final = 1.0
 log = structlog.get_logger()
 
 
-def send_due(*, budget_seconds: float, only_urgent: bool = False) -> int:
+def send_due(*, budget_seconds: float, only_urgent: bool = False, meanwhile: Callable[[], None] | None = None) -> int:
     """Send batches that are due until there are none or the time is up. Returns how many batches were worked on.
 
     What is under way when the time is up is finished, and the rest handed back. With `only_urgent`, only confirmations.
+    `meanwhile` is called twice a second, for what must not wait until a process is free.
     Talks to the database, Redis and the SMTP servers.
     """
-    return _sender().round(budget_seconds=budget_seconds, only_urgent=only_urgent)
+    return _sender().round(budget_seconds=budget_seconds, only_urgent=only_urgent, meanwhile=meanwhile)
 
 
 def stop_when(is_stopping: Callable[[], bool]) -> None:
@@ -80,6 +81,7 @@ class Sender:
         self._run_of: dict[int, Run] = {}
         self._breakers: dict[int, breaker.Breaker] = {}
         self._finished: list[Run] = []
+        self._meanwhile: Callable[[], None] | None = None
         self._pauses: dict[int, Trouble] = {}
         self._turn = 0
         self._over_since = self._nothing_until = self._urgent_at = self._away_until = 0.0
@@ -93,9 +95,10 @@ class Sender:
             listener=self,
         )
 
-    def round(self, *, budget_seconds: float, only_urgent: bool) -> int:
+    def round(self, *, budget_seconds: float, only_urgent: bool, meanwhile: Callable[[], None] | None) -> int:
         """See send_due."""
         end = time.monotonic() + budget_seconds
+        self._meanwhile = meanwhile
         self._nothing_until = self._urgent_at = self._over_since = 0.0
         begun = 0
         self._dispatcher.turn(0)
@@ -196,6 +199,9 @@ class Sender:
         opened = 0
         if now >= self._urgent_at:
             self._urgent_at = now + LOOK_AGAIN_SECONDS
+            if self._meanwhile is not None:
+                with self._database():
+                    self._meanwhile()
             while len(self._runs) < MOST_RUNS and self._open_one(only_urgent=True):
                 opened += 1
         while not only_urgent and now >= self._nothing_until and self._dispatcher.wants_more():

@@ -113,9 +113,11 @@ def handle_request(session: Session, request_id: int, *, now: datetime) -> int |
     return deliveries.queue_one(session, subscription_id=subscription.id, variant_id=variant_id, now=now)
 
 
-def waiting_requests(session: Session, *, before: datetime, limit: int) -> list[int]:
-    """List sign-ups that no task has handled, for the tick to ring again."""
-    chosen = (SignupRequest.handled_at.is_(None), SignupRequest.created_at < before)
+def waiting_requests(session: Session, *, before: datetime, limit: int, after: datetime | None = None) -> list[int]:
+    """List sign-ups that no task has handled, oldest first; with `after`, only younger ones."""
+    chosen = [SignupRequest.handled_at.is_(None), SignupRequest.created_at < before]
+    if after is not None:
+        chosen.append(SignupRequest.created_at > after)
     return list(
         session.execute(
             select(SignupRequest.id).where(*chosen).order_by(SignupRequest.created_at).limit(limit)

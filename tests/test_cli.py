@@ -326,6 +326,33 @@ def test_config_check_tells_a_database_without_tables(
         services.drop_database(name)
 
 
+def test_config_check_tells_which_mail_server_does_not_let_us_in(
+    installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes = [{"name": "main", "url": installation.url}, {"name": "spare", "url": "smtp://127.0.0.1:1", "order": 2}]
+    monkeypatch.setenv("MAILER_TRANSPORTS", json.dumps(routes))
+    tried = mailer("config", "check")
+    assert tried.code == 7
+    assert "spare (127.0.0.1:1) cannot be reached" in tried.err
+    assert "main" not in tried.err
+
+
+def test_config_check_tells_about_a_key_that_is_not_there(
+    installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = {"domain": "courrier.example", "selector": "r1", "key_file": "/nowhere/r1.pem"}
+    monkeypatch.setenv("MAILER_DKIM", json.dumps([key]))
+    tried = mailer("config", "check")
+    assert tried.code == 2
+    assert "/nowhere/r1.pem" in tried.err
+
+
+def test_no_servers_password_is_listed(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = [{"name": "main", "url": "smtps://user:hush-hush@mail.example"}]
+    monkeypatch.setenv("MAILER_TRANSPORTS", json.dumps(routes))
+    assert "hush-hush" not in mailer("config", "list").out + mailer("--json", "config", "list").out
+
+
 def test_newsletters_are_counted(installation: SmtpInbox) -> None:
     with transaction() as session:
         readers(session, a_newsletter(session), 3)

@@ -50,7 +50,7 @@ def test_every_lasting_service_has_a_health_check_a_grace_and_is_restarted():
         assert services[name]["healthcheck"]["test"], name
         assert re.fullmatch(r"\d+s", services[name]["stop_grace_period"]), name
         assert services[name]["restart"] == "unless-stopped", name
-    assert services["worker"]["stop_grace_period"] == "60s"
+    assert services["worker"]["stop_grace_period"] == "30s"
 
 
 def test_nothing_starts_before_the_database_is_migrated():

@@ -26,22 +26,24 @@ def sentences_in_use(*, is_for_readers: bool = False) -> dict[Sentence, str]:
     """Every sentence of templates and code, and where it stands; or only those that stand in mails and readers' pages."""
     found: dict[Sentence, str] = {}
     for folder in TEMPLATE_FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.*")):
-            if is_for_readers and is_of_newsroom(path):
-                continue
+        for path in files_in(folder, "*.*", is_for_readers=is_for_readers):
             if path.suffix in (".html", ".txt"):
                 options = {"trimmed": "true", "silent": "false"}
                 for line, _, message, _ in babel_extract(BytesIO(path.read_bytes()), ("_", "ngettext"), [], options):
                     if message:
                         found[sentence(message)] = f"{path.relative_to(ROOT)}:{line}"
-    for path in sorted((ROOT / "mailer").rglob("*.py")):
-        if is_for_readers and is_of_newsroom(path):
-            continue
+    for path in files_in("mailer", "*.py", is_for_readers=is_for_readers):
         for line, name, message, _ in extract_python(BytesIO(path.read_bytes()), ("gettext", "ngettext", "_"), [], {}):
             texts = tuple(part for part in message if part) if isinstance(message, tuple) else (message,)
             if texts and texts[0]:
                 found[texts[:2] if name == "ngettext" else texts[0]] = f"{path.relative_to(ROOT)}:{line}"
     return found
+
+
+def files_in(folder: str, pattern: str, *, is_for_readers: bool) -> list[Path]:
+    """The files to look at, in order."""
+    found = sorted((ROOT / folder).rglob(pattern))
+    return [path for path in found if not (is_for_readers and is_of_newsroom(path))]
 
 
 def is_of_newsroom(path: Path) -> bool:

@@ -1,11 +1,12 @@
 """The tick and the making of issues, with real tasks' entry points and a real Redis."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, newsletters, scheduling, sending, settings
+from mailer import clock, issues, newsletters, scheduling, sending, settings, subscriptions
 from mailer.db import transaction
 from mailer.models.content import Feed, Issue, IssueState, Slot, SlotResult
 from tests.conftest import SmtpInbox
@@ -119,3 +120,32 @@ def test_an_issue_whose_last_batch_was_recorded_is_finished_by_the_tick(installa
     scheduling.tick()
     with transaction() as session:
         assert issues.get(session, issue_id).state == IssueState.SENT
+
+
+def test_a_process_that_sends_answers_fresh_signups_meanwhile(installation: SmtpInbox) -> None:
+    with transaction() as session:
+        newsletter = a_newsletter(session)
+        for address in ("lea@example.org", "bek@example.org"):
+            subscriptions.request(
+                session, newsletter, address, language="fr", origin=subscriptions.Origin(), now=clock.now()
+            )
+    sending.send_due(budget_seconds=5, meanwhile=scheduling.answer_signups)
+    assert sorted(one.recipients[0] for one in installation.messages) == ["bek@example.org", "lea@example.org"]
+    sending.send_due(budget_seconds=5, meanwhile=scheduling.answer_signups)
+    assert len(installation.messages) == 2
+
+
+def test_a_broken_confirmation_template_does_not_stop_sending(
+    installation: SmtpInbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "confirm").mkdir()
+    (tmp_path / "confirm" / "subject.txt").write_text("{{ no_such_thing }}", encoding="utf-8")
+    monkeypatch.setenv("MAILER_TEMPLATES_DIR", str(tmp_path))
+    settings.load.cache_clear()
+    with transaction() as session:
+        newsletter = a_newsletter(session)
+        subscriptions.request(
+            session, newsletter, "lea@example.org", language="fr", origin=subscriptions.Origin(), now=clock.now()
+        )
+    scheduling.answer_signups()
+    assert installation.messages == []

@@ -167,6 +167,22 @@ def test_a_silent_server_is_given_up_after_the_time_limit(send: Send) -> None:
     assert time.monotonic() - began < 10
 
 
+def test_a_server_that_drips_its_answer_gains_no_time_by_it(services: Servers) -> None:
+    # 200 letters, 0.02 s each: the answer to the final dot would take four seconds.
+    def script(at: str, _: str) -> str | None:
+        return "250 2.0.0 " + "x" * 190 if at == "CONTENT" else None
+
+    with (
+        scripted_server(script, drip=0.02, extensions=()) as server,
+        dispatching(transport(server), redis_url=services.redis_url, timeout_seconds=0.7) as (dispatcher, heard),
+    ):
+        began = time.monotonic()
+        send_all(dispatcher, heard, list(outgoing(1)))
+        seconds = time.monotonic() - began
+    assert heard.verdicts() == [Verdict.UNCERTAIN]
+    assert seconds < 4
+
+
 def test_silence_after_the_dot_is_uncertain_only_after_twice_the_time_limit(send: Send) -> None:
     with scripted_server(lambda at, _: SILENCE if at == "CONTENT" else None) as server:
         began = time.monotonic()

@@ -41,7 +41,7 @@ _STOPPING: Final = mmap.mmap(-1, 1)
 
 
 @signals.worker_shutting_down.connect
-def _begin_stop(*_: Any, **__: Any) -> None:
+def _begin_stop(**_: Any) -> None:
     _STOPPING[0] = 1
 
 
@@ -54,8 +54,9 @@ def _set_up_logging(**_: Any) -> None:
 def _begin_process(**_: Any) -> None:
     db.forget_connections()
     sending.stop_when(lambda: _STOPPING[0] == 1)
-    # A stop that goes to the whole process group (systemd, a terminal) must not kill what is being handed over.
-    signal.signal(signal.SIGTERM, _begin_stop)
+    # A stop that goes to the whole process group (systemd, a terminal) must not kill what is being handed over. Any other
+    # handler would be replaced by the pool's own, which ends the process at once.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @signals.worker_process_shutdown.connect

@@ -52,7 +52,7 @@ def start_issue(issue_id: int) -> None:
 @app.task(name=queue.SEND)
 def send() -> None:
     """Send what is due, confirmations first."""
-    sending.send_due(budget_seconds=SEND_SECONDS)
+    sending.send_due(budget_seconds=SEND_SECONDS, meanwhile=scheduling.answer_signups)
 
 
 @app.task(name=queue.CLEAN_UP)

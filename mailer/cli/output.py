@@ -22,6 +22,7 @@ from mailer import (
     addresses,
     attributes,
     discovery,
+    dkim,
     inlining,
     issues,
     newsletters,
@@ -51,6 +52,7 @@ INTERRUPTED: Final = 130
 
 EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (settings.SettingsInvalid, USAGE),
+    (dkim.KeyInvalid, USAGE),
     (addresses.AddressInvalid, USAGE),
     (accounts.AccountInvalid, USAGE),
     (newsletters.NewsletterInvalid, USAGE),

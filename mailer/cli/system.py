@@ -11,13 +11,15 @@ from typing import Annotated
 
 import typer
 
-from mailer import __version__, queue, settings
+from mailer import __version__, dkim, queue, settings
 from mailer.cli import output
 from mailer.cli.stack import Stack
 from mailer.embedded import inbox as local_inbox
 from mailer.embedded.processes import Supervisor, wait_for_port
 from mailer.embedded.services import Services
+from mailer.mail_settings import Transport
 from mailer.migrations import run as migrations
+from mailer.transports.route import RouteMisconfigured, RouteUnavailable, open_connection, route_from_transport
 
 config = typer.Typer(no_args_is_help=True, help="The settings.", rich_markup_mode=None)
 
@@ -28,6 +30,9 @@ EXAMPLES = {
     "redis_url": "redis://localhost:6379/0",
     "smtp_url": "smtp+starttls://user:password@mail.example:587",
 }
+
+# How long a mail server may take for each step of letting us in, when it is only tried.
+LOGIN_SECONDS = 10
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
@@ -147,13 +152,31 @@ def list_settings() -> None:
 
 @config.command()
 def check() -> None:
-    """Check that settings are right and that PostgreSQL and Redis answer."""
+    """Check that settings are right, that PostgreSQL and Redis answer, and that each mail server lets us in."""
     chosen = settings.load()
+    for key in chosen.dkim:
+        dkim.load(key)
     is_current = migrations.is_current(chosen.database_url)
     queue.ping()
     if not is_current:
         output.fail("The database has another schema than this version; run: mailer migrate", output.CHECKS_FAILED)
-    output.emit({"ok": True}, text="Settings are right; PostgreSQL and Redis answer; the schema is current.")
+    problems = [problem for one in chosen.routes if (problem := _try_route(one, chosen))]
+    if problems:
+        output.fail("; ".join(problems), output.CHECKS_FAILED)
+    servers = ", ".join(one.name for one in chosen.routes)
+    words = f"Settings are right; PostgreSQL and Redis answer; the schema is current; logged in to: {servers}."
+    output.emit({"ok": True, "transports": [one.name for one in chosen.routes]}, text=words)
+
+
+def _try_route(transport: Transport, chosen: settings.Settings) -> str | None:
+    """Connect and log in, as a worker does, within seconds; return what is wrong."""
+    helo_name = chosen.helo_name or chosen.public_host
+    route = route_from_transport(transport, helo_name=helo_name, timeout_seconds=LOGIN_SECONDS)
+    try:
+        open_connection(route).sock.close()
+    except (RouteUnavailable, RouteMisconfigured) as error:
+        return str(error)
+    return None
 
 
 def _chosen(name: str, given: str | None, *, asks: bool) -> str:

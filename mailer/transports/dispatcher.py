@@ -30,6 +30,8 @@ IDLE_SECONDS: Final = 30.0
 MAX_TRIES: Final = 3
 # A server that has not answered for this long is not waited for with everything.
 SLOW_SECONDS: Final = 10.0
+# Domains whose lane is remembered.
+MOST_DOMAINS: Final = 20_000
 # Longer between two turns, and the loop was kept from looking: by the database, or stopped as a process.
 ABSENT_SECONDS: Final = 1.0
 # Messages at hand: as many as leave in this time, so that little is claimed that has not begun.
@@ -136,8 +138,8 @@ class Dispatcher:
 
     def withdraw(self, keys: Collection[int]) -> set[int]:
         """Take back messages that wait; return those that did. The listener hears nothing about them."""
-        found = set()
-        for lane in self.lanes:
+        found: set[int] = set()
+        for lane in self.lanes if keys else ():
             for waiting in (lane.urgent, lane.normal):
                 kept = [message for message in waiting if message.key not in keys]
                 if len(kept) < len(waiting):
@@ -281,6 +283,8 @@ class Dispatcher:
         """Return the lane that recipients of a domain wait in."""
         lane = self._special.get(domain)
         if lane is None:
+            if len(self._special) >= MOST_DOMAINS:
+                self._special = {name: one for name, one in self._special.items() if one is not self.common}
             lane = self._special[domain] = self._find_lane(domain)
         return lane
 

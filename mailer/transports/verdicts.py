@@ -15,7 +15,7 @@ CONTENT: Final = "CONTENT"
 SIZE: Final = "SIZE"
 
 
-class Verdict(enum.Enum):
+class Verdict(enum.StrEnum):
     """ACCEPTED, DEFERRED (try again), REFUSED (never), or UNCERTAIN: no answer came after the final dot (RFC 1047).
 
     BLOCKED is a refusal of us and not of the recipient: it says nothing about the address.
