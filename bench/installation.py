@@ -1,15 +1,18 @@
 """A newsletter with as many readers as a bench wants, an issue for them, and what the service is told."""
 
-from datetime import timedelta
+import hashlib
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
-from mailer import clock, copies, db, issues, newsletters, queue, settings
+from mailer import clock, copies, db, issues, newsletters, pictures, queue, settings, shrinking
 from mailer.cli.demo_installation import NEWSLETTER
 from mailer.db import transaction
 from mailer.embedded import sample
 from mailer.models.content import Article, IssueState
+from mailer.models.pictures import Picture
 
 _READERS = text("""
 WITH made AS (
@@ -70,12 +73,24 @@ def draft() -> int:
             url = f"https://courrier.example/{key}"
             words: dict[str, object] = {"title": one.title, "excerpt": one.excerpt, "topics": [one.topic]}
             dates = {"published_at": now - timedelta(seconds=number + 1), "first_seen_at": now, "updated_at": now}
-            picture = f"https://courrier.example/{one.slug}.jpg"
+            picture = _fetched_picture(session, f"https://courrier.example/{key}.jpg", now=now)
             session.add(
                 Article(feed_id=feed.id, guid=key, url=url, canonical_url=key, image_url=picture, **words, **dates)
             )
         session.flush()
         return issues.draft(session, newsletter, now=now + timedelta(milliseconds=1)).id
+
+
+def _fetched_picture(session: Session, url: str, *, now: datetime) -> str:
+    """Enter a picture that needs no fetching, so that mails are as long as real ones. Returns its address."""
+    picture = Picture(url=url, due_at=now, created_at=now, updated_at=now)
+    session.add(picture)
+    session.flush()
+    lead = shrinking.File(use="lead", width=1104, height=621, kind="jpg", content=b"")
+    card = shrinking.File(use="card", width=240, height=160, kind="jpg", content=b"")
+    digest = hashlib.sha256(url.encode()).hexdigest()[:32]
+    pictures.keep(session, picture.id, shrinking.Shrunk(digest=digest, files=(lead, card)), now=now)
+    return url
 
 
 def start(issue_id: int) -> None:

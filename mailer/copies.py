@@ -1,34 +1,49 @@
 """From a variant and a reader to the message that a transport is given. Compiled once per variant and process."""
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, dkim, i18n, links, message, settings
+from mailer import clock, deliveries, dkim, i18n, links, merge, message, settings
 from mailer.models.content import Newsletter, Variant
 from mailer.transports.outgoing import Outgoing
 
-# What a longer address and a folded date may add to a copy's size.
+# What a longer address and a folded date may add to a copy's size; and what each merge field may, of four octets a letter.
 SIZE_MARGIN: Final = 2048
+FIELD_MARGIN: Final = 4 * 3 * merge.VALUE_LENGTH
+
+EXAMPLE_ADDRESS: Final = "a.reader.with.quite.a.long.name@correspondence.example.org"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """What all deliveries of one variant share. `size`: octets of a copy, at most."""
+    """What all deliveries of one variant share. `size`: octets of a copy, at most. `fields`: the merge fields that it has."""
 
     compiled: message.CompiledMessage
     sender: str
     language: str
     issue_id: int
     size: int
+    fields: frozenset[str] = frozenset()
 
     @property
     def domain(self) -> str:
         """The sender's domain, which makes Message-IDs."""
         return self.sender.rpartition("@")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """The bytes of a copy for a made-up reader, and what is that reader's in it."""
+
+    content: bytes
+    address: str
+    unsubscribe_url: str
 
 
 def load(session: Session, variant_id: int) -> None:
@@ -60,34 +75,55 @@ def outgoing(mail: Mail, one: deliveries.Recipient) -> Outgoing:
     )
 
 
+def example(session: Session, variant_id: int) -> Example:
+    """Make the copy that a made-up reader would get, not signed: what is checked before anything is queued."""
+    mail = _compile(session, variant_id, signers=())
+    one = _made_up(variant_id, EXAMPLE_ADDRESS)
+    token = links.sign(links.Purpose.UNSUBSCRIBE, one.subscription_id, mail.issue_id)
+    return Example(content=_fill(mail, one), address=one.address, unsubscribe_url=links.url(f"/u/{token}"))
+
+
 MOST_MAILS: Final = 64
 _MAILS: Final[dict[int, Mail]] = {}
 
 
-def _compile(session: Session, variant_id: int) -> Mail:
+def _compile(session: Session, variant_id: int, *, signers: Sequence[dkim.Signer] | None = None) -> Mail:
+    """Compile a variant; `signers` None: those of the settings."""
     variant = session.get_one(Variant, variant_id)
     sender = session.get_one(Newsletter, variant.newsletter_id).sender_address
+    if signers is None:
+        signers = dkim.signers_for(settings.load().dkim, sender.rpartition("@")[2])
     compiled = message.compile_message(
         nonce=variant.nonce,
         headers=variant.headers,
         subject=variant.subject,
         text=variant.text,
         html=variant.html,
-        signers=dkim.signers_for(settings.load().dkim, sender.rpartition("@")[2]),
+        signers=signers,
     )
-    example = deliveries.Recipient(
+    mail = Mail(
+        compiled=compiled,
+        sender=sender,
+        language=variant.language,
+        issue_id=variant.issue_id or 0,
+        size=0,
+        fields=frozenset(compiled.fields),
+    )
+    size = len(_fill(mail, _made_up(variant_id, sender))) + SIZE_MARGIN + FIELD_MARGIN * len(compiled.fields)
+    return dataclasses.replace(mail, size=size)
+
+
+def _made_up(variant_id: int, address: str) -> deliveries.Recipient:
+    return deliveries.Recipient(
         delivery_id=1,
         variant_id=variant_id,
         subscription_id=1,
-        address=sender,
+        address=address,
         confirmed_at=clock.now(),
         attempts=0,
         first_deferred_at=None,
         reason=None,
     )
-    mail = Mail(compiled=compiled, sender=sender, language=variant.language, issue_id=variant.issue_id or 0, size=0)
-    size = len(_fill(mail, example)) + SIZE_MARGIN
-    return Mail(compiled=compiled, sender=sender, language=mail.language, issue_id=mail.issue_id, size=size)
 
 
 def _fill(mail: Mail, one: deliveries.Recipient) -> bytes:
@@ -101,8 +137,13 @@ def _fill(mail: Mail, one: deliveries.Recipient) -> bytes:
         oneclick=links.sign(links.Purpose.ONE_CLICK, row, issue_id),
         preferences=links.sign(links.Purpose.PREFERENCES, row),
         message_id=links.message_id(one.delivery_id, mail.domain),
+        fields={name: _value(one, name) for name in mail.fields},
     )
     return mail.compiled.fill(reader, now=now)
+
+
+def _value(one: deliveries.Recipient, field: str) -> str:
+    return merge.clean((one.name if field == merge.NAME else one.attributes.get(field)) or "")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
 """The ledger's rules: freeze recipients, claim a batch, record outcomes, hand back. Reading it is in ledger.py."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -50,6 +50,8 @@ class Recipient:
     attempts: int
     first_deferred_at: datetime | None
     reason: str | None
+    name: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,9 +76,12 @@ class Deferred:
 _FREEZE = text("""
 WITH frozen AS (
     INSERT INTO deliveries (issue_id, variant_id, subscription_id)
-    SELECT :issue_id, coalesce((CAST(:variants AS jsonb) ->> s.language)::bigint, :default_variant), s.id
+    SELECT :issue_id,
+        coalesce(r.variant_id, (CAST(:variants AS jsonb) ->> s.language)::bigint, :default_variant), s.id
     FROM subscriptions s
+    LEFT JOIN variant_readers r ON r.subscription_id = s.id
     WHERE s.newsletter_id = :newsletter_id AND s.state = 'confirmed'
+        AND (r.subscription_id IS NULL OR r.variant_id IS NOT NULL)
     ORDER BY s.id
     RETURNING id
 ), numbered AS (
@@ -93,7 +98,8 @@ SELECT coalesce(sum(size), 0) FROM batched
 def freeze(session: Session, issue: Issue, variants: Mapping[str, int], *, batch_size: int, now: datetime) -> int:
     """Write down who gets the issue, and cut them into batches. Returns the number of recipients.
 
-    `variants` maps each language to its variant; readers of another language get the newsletter's first one.
+    `variants` maps each language to the edition's variant; readers of another language get the newsletter's first one.
+    Who gets another variant, or nothing, stands in the temporary table of grouping.py.
     """
     values = {
         "issue_id": issue.id,
@@ -211,6 +217,8 @@ def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Rec
             Delivery.variant_id,
             Delivery.subscription_id,
             Subscriber.address,
+            Subscriber.name,
+            Subscriber.attributes,
             Subscription.state,
             Subscription.confirmed_at,
             Variant.kind,
@@ -242,16 +250,6 @@ def withdrawn(session: Session, claim: Claim) -> tuple[bool, frozenset[int]]:
         )
     ).scalars()
     return state == IssueState.SENDING, frozenset(gone)
-
-
-def attempts(session: Session, ids: Sequence[int]) -> dict[int, int]:
-    """Count how often each of these deliveries was put off."""
-    rows = session.execute(
-        select(Deferral.delivery_id, func.max(Deferral.attempt))
-        .where(Deferral.delivery_id.in_(ids))
-        .group_by(Deferral.delivery_id)
-    )
-    return {row[0]: row[1] for row in rows}
 
 
 def unsettled_ids(session: Session, claim: Claim) -> list[int]:
@@ -288,13 +286,6 @@ def record(
             for one in deferred
         ]
         session.execute(insert(Deferral), rows)
-
-
-def is_recorded(session: Session, settled: Sequence[Settled], deferred: Sequence[Deferred]) -> bool:
-    """Tell whether a group that was given to `record` is in the ledger: all of it, or nothing."""
-    if settled:
-        return session.get(DeliveryOutcome, settled[0].delivery_id) is not None
-    return bool(deferred) and session.get(Deferral, (deferred[0].delivery_id, deferred[0].attempt)) is not None
 
 
 def release(session: Session, claim: Claim, *, due_at: datetime | None, now: datetime) -> None:
@@ -360,7 +351,19 @@ def _update_claimed(session: Session, claim: Claim, **values: object) -> None:
 
 def _recipient(row: Sequence[Any]) -> Recipient:
     # In the order of the query in `recipients`; by name it would cost as much as sending's own bookkeeping.
-    delivery_id, variant_id, subscription_id, address, state, confirmed_at, kind, attempts, first_at = row
+    (
+        delivery_id,
+        variant_id,
+        subscription_id,
+        address,
+        name,
+        attributes,
+        state,
+        confirmed_at,
+        kind,
+        attempts,
+        first_at,
+    ) = row
     return Recipient(
         delivery_id=delivery_id,
         variant_id=variant_id,
@@ -370,6 +373,8 @@ def _recipient(row: Sequence[Any]) -> Recipient:
         attempts=attempts or 0,
         first_deferred_at=first_at,
         reason=_reason_against(subscription_id, state, kind),
+        name=name,
+        attributes=attributes or {},
     )
 
 

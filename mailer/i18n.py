@@ -2,36 +2,59 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Final, Literal
 
-from babel import dates, numbers
+from babel import Locale, dates, numbers
 from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
-LANGUAGES: Final = ("fr", "en")
+# Of mails and readers' pages, and of the newsroom's own pages.
+LANGUAGES: Final = ("fr", "en", "ru", "kk")
+DESK_LANGUAGES: Final = ("fr", "en")
 DateStyle = Literal["full", "long", "medium", "short"]
 
 _FOLDER: Final = Path(__file__).parent / "locale"
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
-_LOCALES: Final = {"fr": "fr_FR", "en": "en_GB"}
+_LOCALES: Final = {"fr": "fr_FR", "en": "en_GB", "ru": "ru_RU", "kk": "kk_KZ"}
+# CLDR's names of the forms that a thing has after a number, in the order of our catalogues.
+_PLURALS: Final = {"ru": ("one", "few", "many")}
 # Unicode date patterns; the spaces after the day are U+00A0, so that no line ends between a day and its month.
-_DATE_PATTERNS: Final[dict[DateStyle, str]] = {
+_WEST: Final[dict[DateStyle, str]] = {
     "full": "EEEE d\u00a0MMMM\u00a0y",
     "long": "d\u00a0MMMM\u00a0y",
     "medium": "d\u00a0MMM\u00a0y",
 }
+_DATE_PATTERNS: Final[dict[str, dict[DateStyle, str]]] = {
+    "fr": _WEST,
+    "en": _WEST,
+    "ru": {
+        "full": "EEEE, d\u00a0MMMM\u00a0y\u00a0'г'.",
+        "long": "d\u00a0MMMM\u00a0y\u00a0'г'.",
+        "medium": "d\u00a0MMM\u00a0y\u00a0'г'.",
+    },
+    "kk": {
+        "full": "y\u00a0'ж'. d\u00a0MMMM, EEEE",
+        "long": "y\u00a0'ж'. d\u00a0MMMM",
+        "medium": "y\u00a0'ж'. d\u00a0MMM",
+    },
+}
 
 
-def choose(*wanted: str | None) -> str:
+def choose(*wanted: str | None, among: Sequence[str] = LANGUAGES) -> str:
     """Return the first language that we speak ("fr-CA" counts as "fr"); English if there is none."""
     for language in wanted:
         code = (language or "").replace("_", "-").split("-")[0].lower()
-        if code in LANGUAGES:
+        if code in among:
             return code
     return "en"
+
+
+def locale(language: str) -> Locale:
+    """Return Babel's locale of a language, English for one that we do not speak."""
+    return Locale.parse(_LOCALES[choose(language)])
 
 
 def gettext(language: str, message: str, **values: object) -> str:
@@ -45,13 +68,17 @@ def gettext(language: str, message: str, **values: object) -> str:
 
 def ngettext(language: str, one: str, many: str, n: int, **values: object) -> str:
     """Return the sentence for `n` things in the language, with {n} and its other names filled in."""
-    # French counts 0 and 1 as one (CLDR), English only 1.
-    is_one = abs(n) < 2 if choose(language) == "fr" else n == 1
-    found = _catalogue(choose(language)).get(one)
-    forms = (one, many)
+    language = choose(language)
+    found = _catalogue(language).get(one)
+    forms: Sequence[str] = (one, many)
     if found and isinstance(found.string, (tuple, list)) and all(found.string):
-        forms = (str(found.string[0]), str(found.string[1]))
-    return fill(forms[0 if is_one else 1], {"n": format_number(language, n), **values})
+        forms = [str(form) for form in found.string]
+    else:
+        language = "en"
+    kinds = _PLURALS.get(language, ("one", "other"))
+    kind = locale(language).plural_form(n)
+    sentence = forms[kinds.index(kind)] if kind in kinds else forms[-1]
+    return fill(sentence, {"n": format_number(language, n), **values})
 
 
 def fill(sentence: str, values: Mapping[str, object]) -> str:
@@ -69,17 +96,17 @@ def format_date(language: str, value: date, style: DateStyle = "long", *, starts
     """
     language = choose(language)
     day = value.date() if isinstance(value, datetime) else value
-    pattern = _DATE_PATTERNS.get(style)
+    pattern = _DATE_PATTERNS[language].get(style)
     if pattern is None:
-        return dates.format_date(day, style, locale=_LOCALES[language])
+        return dates.format_date(day, style, locale=locale(language))
     if language == "fr" and day.day == 1:
         pattern = pattern.replace("d", "d'er'")
-    text = dates.format_date(day, pattern, locale=_LOCALES[language])
+    text = dates.format_date(day, pattern, locale=locale(language))
     return text[:1].upper() + text[1:] if starts_line else text
 
 
 def format_time(language: str, value: time | datetime) -> str:
-    """Write the time of day: "7 h" or "7 h 30" in French, "07:00" in English. A datetime's is that of its own zone."""
+    """Write the time of day: "7 h" or "7 h 30" in French, else "07:00". A datetime's is that of its own zone."""
     if choose(language) == "fr":
         return f"{value.hour}\u00a0h" + (f"\u00a0{value.minute:02}" if value.minute else "")
     return f"{value.hour:02}:{value.minute:02}"
@@ -88,7 +115,7 @@ def format_time(language: str, value: time | datetime) -> str:
 def format_number(language: str, value: float) -> str:
     """Write a number with the language's separators: "18 117", "18,117"."""
     # U+202F, the narrow space of French thousands, is missing in some fonts of mail clients.
-    return numbers.format_decimal(value, locale=_LOCALES[choose(language)]).replace("\u202f", "\u00a0")
+    return numbers.format_decimal(value, locale=locale(language)).replace("\u202f", "\u00a0")
 
 
 @functools.cache

@@ -1,15 +1,17 @@
 """Issues: drafted, scheduled, started, paused, resumed, cancelled, finished. Every state change is one function here."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, joinedload
 
-from mailer import deliveries, i18n, ledger, mails, schedules, selection
-from mailer.models.audience import Subscription, SubscriptionState
+from mailer import deliveries, gate, ledger, mails, selection, variants
+from mailer.checks.reach import Answer
+from mailer.findings import Code, Finding
+from mailer.models.choices import IssueExclusion
 from mailer.models.content import (
     Article,
     Issue,
@@ -18,10 +20,11 @@ from mailer.models.content import (
     Layout,
     Newsletter,
     PauseReason,
-    Slot,
-    SlotResult,
     WhenUncertain,
 )
+from mailer.models.intake import ArticleStatus
+
+Answers = Mapping[str, Answer]
 
 # Characters that fit.
 LENGTHS: Final = {"subject": 200, "preview_text": 300, "introduction": 5000}
@@ -48,15 +51,6 @@ class IssueTextTooLong(ValueError):
 
 class IssueEmpty(Exception):
     """There is nothing to send, or nobody to send it to."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Due:
-    """A slot that waits for a decision. `missed` are older ones of the same silence, caught up by this one."""
-
-    newsletter_id: int
-    slot_at: datetime
-    missed: tuple[datetime, ...]
 
 
 def get(session: Session, issue_id: int) -> Issue:
@@ -88,55 +82,13 @@ def placed(session: Session, issue_id: int) -> list[tuple[Article, Layout]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def due_slots(session: Session, *, now: datetime) -> list[Due]:
-    """List the newsletters whose schedule is due, each with its latest slot. Reads the clock of the schedule only."""
-    due = []
-    scheduled = select(Newsletter).where(Newsletter.cron.is_not(None), Newsletter.is_paused.is_(False))
-    for newsletter in session.execute(scheduled).scalars():
-        last = session.execute(select(func.max(Slot.slot_at)).where(Slot.newsletter_id == newsletter.id)).scalar_one()
-        since = max(newsletter.scheduled_since, last) if last else newsletter.scheduled_since
-        slots = schedules.due_slots(newsletter.cron or "", newsletter.timezone, since=since, now=now)
-        if slots:
-            due.append(Due(newsletter_id=newsletter.id, slot_at=slots[-1], missed=tuple(slots[:-1])))
-    return due
-
-
-def decide_slot(session: Session, due: Due, *, grace: timedelta, now: datetime) -> Issue | None:
-    """Make the issue of a slot, or record why there is none; the first to ask decides, for everybody else it is done.
-
-    Returns the issue, in state draft and ready to start, or None: decided already, nothing new, or too late.
-    """
-    newsletter = session.get_one(Newsletter, due.newsletter_id)
-    if not _take_slot(session, due, now=now):
-        return None
-    late = now - due.slot_at
-    if late > grace:
-        _note_slot(session, due, SlotResult.MISSED, f"found {_hours(late)} late; the grace is {_hours(grace)}")
-        return None
-    chosen = selection.select_articles(session, newsletter, now=now)
-    if not chosen.is_enough:
-        found, wanted = len(chosen.chosen), newsletter.min_articles
-        too_few = f"{found} new articles of at least {wanted}; they wait for the next issue"
-        _note_slot(session, due, SlotResult.EMPTY, too_few if found else "no new article")
-        return None
-    issue = draft(session, newsletter, now=now)
-    session.execute(update(Slot).where(*_is_slot(due)).values(issue_id=issue.id))
-    return issue
-
-
-def fail_slot(session: Session, due: Due, reason: str, *, now: datetime) -> None:
-    """Record that a slot's issue could not be made, with the reason."""
-    if _take_slot(session, due, now=now):
-        _note_slot(session, due, SlotResult.FAILED, reason)
-
-
 def draft(session: Session, newsletter: Newsletter, *, now: datetime) -> Issue:
     """Draft the next issue from the newest articles. Raises IssueEmpty if there is none."""
     chosen = selection.select_articles(session, newsletter, now=now)
     if not chosen.chosen:
         raise IssueEmpty(f"“{newsletter.slug}” has no new article since its last issue.")
     articles = [(choice.article, choice.layout) for choice in chosen.chosen if choice.layout is not None]
-    subject, preview_text = headline(articles, newsletter.language)
+    subject, preview_text = variants.headline(articles, newsletter.language)
     issue = Issue(
         newsletter_id=newsletter.id,
         newsletter=newsletter,
@@ -153,14 +105,6 @@ def draft(session: Session, newsletter: Newsletter, *, now: datetime) -> Issue:
     session.flush()
     _place(session, issue.id, articles)
     return issue
-
-
-def headline(articles: list[tuple[Article, Layout]], language: str) -> tuple[str, str]:
-    """Return the subject (the lead's title) and the preview text (the next titles) of an automatic issue."""
-    lead = next((article for article, layout in articles if layout == Layout.LEAD), articles[0][0])
-    others = [article.title for article, _ in articles if article is not lead][:3]
-    also = i18n.gettext(language, "Also: {titles}", titles=" · ".join(others)) if others else lead.excerpt
-    return lead.title[: LENGTHS["subject"]], also[:200]
 
 
 def edit(session: Session, issue: Issue, *, subject: str, preview_text: str, introduction: str, now: datetime) -> None:
@@ -188,6 +132,7 @@ def arrange(session: Session, issue: Issue, articles: list[tuple[Article, Layout
     _require(issue, EDITABLE_STATES, "changed")
     if not articles:
         raise IssueEmpty("An issue needs at least one article.")
+    _note_exclusions(session, issue.id, {article.id for article, _ in articles})
     session.execute(delete(IssueArticle).where(IssueArticle.issue_id == issue.id))
     _place(session, issue.id, articles)
     issue.updated_at = now
@@ -199,17 +144,17 @@ def schedule(session: Session, issue: Issue, *, at: datetime, now: datetime) -> 
     _require(issue, EDITABLE_STATES, "scheduled")
     if at <= now:
         raise IssueStateForbids("That moment has passed; choose a later one or send now.")
-    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=at, updated_at=now)
+    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=at, **_free(), updated_at=now)
 
 
 def schedule_now(session: Session, issue: Issue, *, now: datetime) -> None:
     """Have a draft leave at once: the next tick starts it, or a START_ISSUE task before that. Raises IssueStateForbids."""
-    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=now, updated_at=now)
+    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=now, **_free(), updated_at=now)
 
 
 def unschedule(session: Session, issue: Issue, *, now: datetime) -> None:
     """Make a scheduled issue a draft again. Raises IssueStateForbids."""
-    _move(session, issue, (IssueState.SCHEDULED,), IssueState.DRAFT, scheduled_at=None, updated_at=now)
+    _move(session, issue, (IssueState.SCHEDULED,), IssueState.DRAFT, scheduled_at=None, **_free(), updated_at=now)
 
 
 def due_issues(session: Session, *, now: datetime) -> list[int]:
@@ -218,26 +163,47 @@ def due_issues(session: Session, *, now: datetime) -> list[int]:
     return list(session.execute(select(Issue.id).where(*chosen)).scalars())
 
 
-def start(session: Session, issue: Issue, *, batch_size: int, now: datetime) -> None:
+def start(session: Session, issue: Issue, *, batch_size: int, now: datetime, answers: Answers | None = None) -> None:
     """Freeze an issue, content and recipients together, and let workers send it.
 
     Raises IssueStateForbids if it started already (also by somebody else meanwhile), IssueEmpty without articles or
-    readers, and TemplateInvalid or InliningFailed before anything is queued.
+    readers, TemplateInvalid or InliningFailed, and gate.ChecksFailed, before anything is queued. `answers` are what its
+    links said (gate.ask), None if they were not asked.
     """
     newsletter = issue.newsletter
-    articles = placed(session, issue.id)
-    if not articles:
-        raise IssueEmpty(f"Issue {issue.id} has no article.")
+    variants.wait_for_others(session)
+    articles = _ready(session, issue)
     number = _next_number(session, newsletter.id)
-    _move(session, issue, EDITABLE_STATES, IssueState.SENDING, started_at=now, number=number, updated_at=now)
-    variants = {
-        language: mails.issue_variant(session, newsletter, issue, articles, language, now=now).id
-        for language in _languages(session, newsletter)
-    }
-    issue.web_html = mails.web_version(newsletter, issue, articles, now=now)
-    issue.recipients = deliveries.freeze(session, issue, variants, batch_size=batch_size, now=now)
+    _move(session, issue, EDITABLE_STATES, IssueState.SENDING, started_at=now, number=number, **_free(), updated_at=now)
+    frozen = variants.freeze(session, issue, articles, now=now)
+    note_findings(session, issue, gate.check_before_start(session, issue, answers), now=now)
+    issue.web_html = mails.web_version(newsletter, issue, frozen.edition, now=now)
+    issue.recipients = deliveries.freeze(session, issue, frozen.editions, batch_size=batch_size, now=now)
+    issue.readers_not_due, issue.readers_without_news = frozen.not_due, frozen.without_news
     if issue.recipients == 0:
-        raise IssueEmpty(f"“{newsletter.slug}” has no confirmed readers yet.")
+        raise IssueEmpty(_nobody(issue))
+    variants.advance(session, issue, now=now)
+    session.flush()
+
+
+def hold(session: Session, issue: Issue, found: list[Finding], *, retry_at: datetime | None, now: datetime) -> None:
+    """Keep an issue back because of what the checks found: until `retry_at`, or (None) as a draft. Raises IssueStateForbids."""
+    values = {"scheduled_at": retry_at, "held_since": issue.held_since or now, **_why(PauseReason.CHECKS_FAILED)}
+    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED if retry_at else IssueState.DRAFT, **values)
+    note_findings(session, issue, found, now=now)
+
+
+def note_findings(session: Session, issue: Issue, found: list[Finding], *, now: datetime) -> None:
+    """Keep what the checks found, for the pages."""
+    issue.findings, issue.checked_at = [one.as_dict() for one in found], now
+    session.flush()
+
+
+def let_pass(session: Session, issue: Issue, codes: Collection[Code], *, now: datetime) -> None:
+    """Let an issue leave despite findings with these codes, and no others. Raises IssueStateForbids."""
+    _require(issue, EDITABLE_STATES, "let pass")
+    issue.allowed_findings = sorted({*issue.allowed_findings, *(code.value for code in codes)})
+    issue.updated_at = now
     session.flush()
 
 
@@ -322,15 +288,22 @@ def unfinished(session: Session) -> list[int]:
     return list(session.execute(select(Issue.id).where(chosen)).scalars())
 
 
-def _languages(session: Session, newsletter: Newsletter) -> list[str]:
-    """List the newsletter's own language first, then the others that have readers."""
-    others = session.execute(
-        select(Subscription.language)
-        .where(Subscription.newsletter_id == newsletter.id, Subscription.state == SubscriptionState.CONFIRMED)
-        .where(Subscription.language != newsletter.language)
-        .distinct()
-    ).scalars()
-    return [newsletter.language, *sorted(others)]
+def _ready(session: Session, issue: Issue) -> list[tuple[Article, Layout]]:
+    """Return an issue's articles, without those that were withdrawn or held meanwhile. Raises IssueEmpty."""
+    found = placed(session, issue.id)
+    ready = [entry for entry in found if entry[0].status == ArticleStatus.READY]
+    if not ready:
+        raise IssueEmpty(f"Issue {issue.id} has no article.")
+    if len(ready) < len(found):
+        session.execute(delete(IssueArticle).where(IssueArticle.issue_id == issue.id))
+        _place(session, issue.id, ready)
+    return ready
+
+
+def _nobody(issue: Issue) -> str:
+    if issue.readers_not_due or issue.readers_without_news:
+        return f"“{issue.newsletter.slug}” has no reader who is due and has not had all of it."
+    return f"“{issue.newsletter.slug}” has no confirmed readers yet."
 
 
 def _next_number(session: Session, newsletter_id: int) -> int:
@@ -348,8 +321,24 @@ def _place(session: Session, issue_id: int, articles: list[tuple[Article, Layout
     session.execute(insert(IssueArticle), rows)
 
 
+def _note_exclusions(session: Session, issue_id: int, kept: set[int]) -> None:
+    """Note what the newsroom takes out of an issue, which then nobody gets; choosing everything anew takes nothing out."""
+    before = {article.id for article, _ in placed(session, issue_id)}
+    session.execute(
+        delete(IssueExclusion).where(IssueExclusion.issue_id == issue_id, IssueExclusion.article_id.in_(kept))
+    )
+    if kept < before:
+        rows = [{"issue_id": issue_id, "article_id": one} for one in sorted(before - kept)]
+        session.execute(upsert(IssueExclusion).on_conflict_do_nothing(), rows)
+
+
 def _why(code: PauseReason | None = None, reason: str | None = None) -> dict[str, object]:
     return {"state_code": code, "state_reason": None if reason is None else reason[:REASON_LENGTH]}
+
+
+def _free() -> dict[str, object]:
+    """Forget that the checks held an issue back."""
+    return {**_why(), "held_since": None}
 
 
 def _require(issue: Issue, states: tuple[IssueState, ...], act: str) -> None:
@@ -371,29 +360,3 @@ def _move(session: Session, issue: Issue, allowed: tuple[IssueState, ...], to: I
         raise IssueStateForbids(f"Issue {issue.id} is {issue.state}; it can't become {to} from there.")
     # Columns only: a refreshed relationship would be unloaded.
     session.refresh(issue, Issue.__table__.columns.keys())
-
-
-def _take_slot(session: Session, due: Due, *, now: datetime) -> bool:
-    caught_up = f"caught up by the slot of {due.slot_at:%Y-%m-%d %H:%M} UTC"
-    rows = [{"slot_at": slot, "result": SlotResult.MISSED, "note": caught_up} for slot in due.missed] + [
-        {"slot_at": due.slot_at, "result": SlotResult.ISSUED, "note": ""}
-    ]
-    taken = session.execute(
-        upsert(Slot)
-        .values([{"newsletter_id": due.newsletter_id, "decided_at": now, **row} for row in rows])
-        .on_conflict_do_nothing()
-        .returning(Slot.slot_at)
-    ).scalars()
-    return due.slot_at in set(taken)
-
-
-def _note_slot(session: Session, due: Due, result: SlotResult, note: str) -> None:
-    session.execute(update(Slot).where(*_is_slot(due)).values(result=result, note=note[:500]))
-
-
-def _is_slot(due: Due) -> tuple[ColumnElement[bool], ...]:
-    return Slot.newsletter_id == due.newsletter_id, Slot.slot_at == due.slot_at
-
-
-def _hours(span: timedelta) -> str:
-    return f"{span.total_seconds() / 3600:.1f} h"

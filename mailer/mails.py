@@ -7,16 +7,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from mailer import __version__, i18n, links, message, rendering, schedules, settings
+from mailer import (
+    __version__,
+    attributes,
+    brand,
+    i18n,
+    links,
+    merge,
+    message,
+    pictures,
+    rendering,
+    sandbox,
+    schedules,
+    settings,
+)
 from mailer.models.content import Article, Issue, Layout, MailKind, Newsletter, Variant
 
 # An article without a topic of its own stands under the last section.
 Placed = Sequence[tuple[Article, Layout]]
+
+
+# The reader of a preview.
+EXAMPLE_NAME: Final = "Léa Martin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What one group of readers gets of an issue. `topics` has an article's topic, by id of the article; `more` counts."""
+
+    subject: str
+    preview_text: str
+    placed: Placed
+    topics: Mapping[int, str]
+    more: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +58,13 @@ class Preview:
 
 
 def issue_variant(
-    session: Session, newsletter: Newsletter, issue: Issue, placed: Placed, language: str, *, now: datetime
+    session: Session, newsletter: Newsletter, issue: Issue, content: Content, language: str, *, now: datetime
 ) -> Variant:
-    """Render an issue for the readers of one language and store it. Raises TemplateInvalid or InliningFailed."""
+    """Render what a group of readers gets of an issue, and store it. Raises TemplateInvalid or InliningFailed."""
+    _check_fields(session, issue, content)
     nonce = message.new_nonce()
-    context = issue_context(newsletter, issue, placed, language, reader=_reader(nonce), now=now)
+    pictures.keep_for_good(session, (article.image_url for article, _ in content.placed), now=now)
+    context = issue_context(newsletter, issue, content, language, reader=_reader(nonce), now=now)
     rendered = _render(MailKind.ISSUE, language, context)
     variant = Variant(
         newsletter_id=newsletter.id,
@@ -92,7 +123,7 @@ def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, lan
     return session.execute(select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))).scalar_one()
 
 
-def preview(newsletter: Newsletter, issue: Issue, placed: Placed, language: str, *, now: datetime) -> Preview:
+def preview(newsletter: Newsletter, issue: Issue, content: Content, language: str, *, now: datetime) -> Preview:
     """Render an issue by the very path that mail takes, with an example reader filled in. Changes nothing."""
     reader = {
         "address": "lea@example.org",
@@ -100,45 +131,50 @@ def preview(newsletter: Newsletter, issue: Issue, placed: Placed, language: str,
         "preferences_url": links.url("/preferences"),
         "unsubscribe_url": links.url("/preferences"),
         "is_tracked": False,
+        "name": EXAMPLE_NAME,
     }
-    context = issue_context(newsletter, issue, placed, language, reader=reader, now=now)
+    context = issue_context(newsletter, issue, content, language, reader=reader, now=now)
     rendered = _render(MailKind.ISSUE, language, context)
     return Preview(subject=rendered.subject, html=rendered.html, text=rendered.text)
 
 
-def web_version(newsletter: Newsletter, issue: Issue, placed: Placed, *, now: datetime) -> str:
+def web_version(newsletter: Newsletter, issue: Issue, content: Content, *, now: datetime) -> str:
     """Render the public copy of an issue, which holds no reader's link: its footer invites to subscribe."""
-    context = issue_context(newsletter, issue, placed, newsletter.language, reader=None, now=now)
+    context = issue_context(newsletter, issue, content, newsletter.language, reader=None, now=now)
     return _render(MailKind.ISSUE, newsletter.language, context).html
 
 
 def issue_context(
     newsletter: Newsletter,
     issue: Issue,
-    placed: Placed,
+    content: Content,
     language: str,
     *,
     reader: Mapping[str, object] | None,
     now: datetime,
 ) -> dict[str, object]:
     """Return the plain values that templates/email/issue sees; `reader` is None in the web version."""
-    articles = [(_article(article), layout) for article, layout in placed]
+    articles = [
+        ({**_article(article, layout), "topic": content.topics.get(article.id)}, layout)
+        for article, layout in content.placed
+    ]
     local = (issue.started_at or issue.scheduled_at or now).astimezone(schedules.zone(newsletter.timezone))
     return {
         "newsletter": _newsletter(newsletter, language),
         "issue": {
-            "title": issue.subject,
+            "title": merge.say(content.subject, reader),
             "number": issue.number,
             "date": local,
-            "preview_text": issue.preview_text,
-            "introduction": [part.strip() for part in issue.introduction.split("\n\n") if part.strip()],
+            "preview_text": merge.say(content.preview_text, reader),
+            "introduction": merge.paragraphs(issue.introduction, reader, language),
             "signature": newsletter.signature,
             "web_url": links.url(f"/i/{issue.id}"),
         },
         "lead": next((article for article, layout in articles if layout == Layout.LEAD), None),
         "sections": _sections([article for article, layout in articles if layout == Layout.CARD]),
         "briefs": [article for article, layout in articles if layout == Layout.BRIEF],
-        "more": None,
+        "more": {"url": newsletter.site_url, "count": content.more} if content.more else None,
+        "corrections": [],
         "reader": reader,
     }
 
@@ -151,23 +187,34 @@ def _sections(cards: Sequence[dict[str, object]]) -> list[dict[str, object]]:
     return [{"title": title, "articles": articles} for title, articles in sections.items()]
 
 
-def _article(article: Article) -> dict[str, object]:
-    image = None
-    if article.image_url:
-        image = {"url": article.image_url, "alt": article.image_alt or article.title, "credit": article.image_credit}
+def _article(article: Article, layout: Layout) -> dict[str, object]:
     return {
         "title": article.title,
         "url": article.url,
         "excerpt": article.excerpt,
         "author": article.author,
-        "topic": article.topics[0] if article.topics else None,
         "minutes": article.minutes,
-        "image": image,
+        "image": _image(article, layout),
         "published_at": article.published_at,
     }
 
 
+def _image(article: Article, layout: Layout) -> dict[str, object] | None:
+    """Return the picture as it is shown, `width` and `height` in CSS pixels; None when we have none that fits the place."""
+    shown = pictures.shown(article.picture, layout) if article.picture else None
+    if shown is None:
+        return None
+    return {
+        "url": links.url(shown.path),
+        "width": shown.width,
+        "height": shown.height,
+        "alt": article.image_alt or article.title,
+        "credit": article.image_credit,
+    }
+
+
 def _newsletter(newsletter: Newsletter, language: str) -> dict[str, object]:
+    colors = brand.palette(newsletter.brand_color, newsletter.brand_color_dark)
     return {
         "name": newsletter.name,
         "description": newsletter.description,
@@ -175,8 +222,10 @@ def _newsletter(newsletter: Newsletter, language: str) -> dict[str, object]:
         "language": language,
         "publisher": newsletter.publisher,
         "postal_address": newsletter.postal_address,
-        "brand_color": newsletter.brand_color,
-        "brand_color_dark": newsletter.brand_color_dark,
+        "brand_color": colors.light,
+        "brand_color_dark": colors.dark,
+        "logo": {"url": newsletter.logo_url, "width": newsletter.logo_width} if newsletter.logo_url else None,
+        "font": newsletter.font.value,
         "sender_name": newsletter.sender_name,
         "subscribe_url": links.url(f"/{newsletter.slug}"),
     }
@@ -190,7 +239,19 @@ def _reader(nonce: str) -> dict[str, object]:
         "preferences_url": links.url(f"/p/{slot('preferences')}"),
         "unsubscribe_url": links.url(f"/u/{slot('unsubscribe')}"),
         "is_tracked": False,
+        "nonce": nonce,
     }
+
+
+def _check_fields(session: Session, issue: Issue, content: Content) -> None:
+    """Raise TemplateInvalid for a merge field that can't be filled for any reader, before anything is queued."""
+    headlines = merge.names(content.subject) | merge.names(content.preview_text)
+    if merge.PREFERENCES_LINK in headlines:
+        raise rendering.TemplateInvalid("The link {preferences_link} can stand in the introduction only.")
+    unknown = attributes.unknown(session, headlines | merge.names(issue.introduction))
+    if unknown:
+        known = ", ".join(attributes.in_use(session))
+        raise rendering.TemplateInvalid(f"No reader has a value for the field {{{unknown[0]}}}. There are: {known}.")
 
 
 def _sender_headers(newsletter: Newsletter) -> dict[str, str]:
@@ -225,7 +286,7 @@ def _prove(variant: Variant) -> None:
 
 
 def _render(kind: MailKind, language: str, context: Mapping[str, object]) -> rendering.Rendered:
-    return rendering.render(kind.value, language=language, context=context, folders=_folders())
+    return sandbox.render(kind.value, language=language, context=context, folders=_folders())
 
 
 def _folders() -> tuple[Path, ...]:

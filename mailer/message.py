@@ -6,12 +6,15 @@ starts with a dot, so no dot-stuffing is needed (RFC 5321 4.5.2).
 """
 
 import base64
+import binascii
 import functools
 import html as html_escape
+import itertools
+import operator
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
@@ -43,7 +46,9 @@ _QUOTED = tuple(
     bytes((octet,)) if (33 <= octet <= 126 and octet != 61) or octet in (9, 32) else b"=%02X" % octet
     for octet in range(256)
 )
-# An attribute of Reader, and how its value is written where it stands; the date is no reader's.
+# What the slot of a merge field begins with; no other does.
+_FIELD: Final = "f"
+# What a slot holds (an attribute of Reader, or a field), and how its value is written where it stands; the date is no reader's.
 _Slot = tuple[str, Callable[[str], bytes]]
 _Segments = list[bytes | _Slot]
 _DATE: Final[_Slot] = ("date", str.encode)
@@ -51,7 +56,10 @@ _DATE: Final[_Slot] = ("date", str.encode)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reader:
-    """The values of one copy. Tokens are URL-safe text; `since` is a date in words."""
+    """The values of one copy. Tokens are URL-safe text; `since` is a date in words.
+
+    `fields` are the values of merge fields by name: each one line, of which nothing is read but its characters.
+    """
 
     address: str
     since: str = ""
@@ -60,6 +68,7 @@ class Reader:
     oneclick: str = ""
     preferences: str = ""
     message_id: str
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 class CompiledMessage:
@@ -67,7 +76,12 @@ class CompiledMessage:
 
     def __init__(self, head: _Segments, body: _Segments) -> None:
         """Prepare copies that nobody signs."""
-        self._slots = list(dict.fromkeys(one for one in head + body if not isinstance(one, bytes) and one != _DATE))
+        slots = [one for one in head + body if not isinstance(one, bytes) and one != _DATE]
+        # The names of the merge fields, one for each place where one stands.
+        self.fields = tuple(_field(name)[0] for name, _ in slots if name.startswith(_FIELD))
+        self._slots = list(dict.fromkeys(slots))
+        self._values = [(_getter(name), encode) for name, encode in self._slots]
+        self._relaxers = [dkim.relaxed_value, *[_relaxer(encode) for _, encode in self._slots]]
         self._wire = self._form([*head, b"\r\n", *body])
         self._seal: dkim.Seal | None = None
         self._relaxed_head, self._relaxed_body = self._form([]), self._form([])
@@ -81,12 +95,12 @@ class CompiledMessage:
     def fill(self, reader: Reader, *, now: datetime) -> bytes:
         """Return the whole message for one reader, CRLF line ends, without the final dot."""
         second = int(now.timestamp())
-        values = [_date(second), *[encode(getattr(reader, name)) for name, encode in self._slots]]
+        values = [_date(second), *[encode(value_of(reader)) for value_of, encode in self._values]]
         copy = self._wire.fill(values)
         if self._seal is None:
             return copy
         # A slot has no white space beside it, so what it holds can be relaxed by itself.
-        relaxed = [dkim.relaxed_value(value) for value in values]
+        relaxed = [relax(value) for relax, value in zip(self._relaxers, values, strict=True)]
         head, rest = self._relaxed_head.fill(relaxed), self._relaxed_body.fill(relaxed)
         return self._seal.headers(head=head, body_rest=rest, second=second) + copy
 
@@ -106,6 +120,14 @@ def placeholder(nonce: str, slot: str) -> str:
     return f"q{nonce}{slot}q"
 
 
+def field_placeholder(nonce: str, name: str, fallback: str) -> str:
+    """Return the word that stands where a reader's value of a merge field will be filled in, or the fallback for none.
+
+    It holds all that is known of the field, so that a rendered mail is complete in itself.
+    """
+    return f"q{nonce}{_FIELD}{f'{name}|{fallback}'.encode().hex()}q"
+
+
 def compile_message(
     *,
     nonce: str,
@@ -118,12 +140,12 @@ def compile_message(
     """Encode a rendered mail for the wire; each of `signers` will sign every copy.
 
     `headers` holds ready-made values (see `mailbox` and `encode_text`), which may contain placeholders as the rest does;
-    To, Subject, Date, Message-ID and the MIME headers are added here.
+    To, Subject, Date, Message-ID and the MIME headers are added here. Raises ValueError for a placeholder that a template cut.
     """
     boundary = f"=_{nonce}"
-    complete = _complete(headers, nonce=nonce, subject=subject, boundary=boundary)
+    find = _placeholders(nonce)
+    complete = _complete(headers, nonce=nonce, subject=_encode_subject(find, subject), boundary=boundary)
     head = "".join(f"{name}: {value}\r\n" for name, value in complete.items())
-    find = re.compile(f"q{nonce}({'|'.join(SLOTS)})q")
     parts = [*_body_part(find, boundary, "plain", text), *_body_part(find, boundary, "html", html)]
     body = _merge([*parts, f"--{boundary}--\r\n".encode("ascii")])
     compiled = CompiledMessage(_split(find, head, "header"), body)
@@ -139,14 +161,18 @@ def encode_text(value: str, *, first_line_used: int) -> str:
     value = _CONTROL.sub(" ", value).strip()
     if value.isascii() and len(value) + first_line_used <= LINE_LIMIT and "=?" not in value:
         return value
+    return _encoded_words(value, first=LINE_LIMIT - first_line_used, others=_WORD_LIMIT)
+
+
+def _encoded_words(value: str, *, first: int, others: int) -> str:
     words: list[str] = []
     chunk = b""
-    limit = _payload_limit(LINE_LIMIT - first_line_used)
+    limit = _payload_limit(first)
     for character in value:
         octets = character.encode("utf-8", "replace")
         if len(chunk) + len(octets) > limit:
             words.append(_encoded_word(chunk))
-            chunk, limit = b"", _payload_limit(_WORD_LIMIT)
+            chunk, limit = b"", _payload_limit(others)
         chunk += octets
     words.append(_encoded_word(chunk))
     return "\r\n ".join(words)
@@ -201,7 +227,7 @@ def _complete(headers: Mapping[str, str], *, nonce: str, subject: str, boundary:
     complete = {
         **headers,
         "To": f"<{placeholder(nonce, 'address')}>",
-        "Subject": encode_text(subject, first_line_used=len("Subject: ")),
+        "Subject": subject,
         "Date": placeholder(nonce, "date"),
         "Message-ID": f"<{placeholder(nonce, 'messageid')}>",
         "MIME-Version": "1.0",
@@ -211,6 +237,30 @@ def _complete(headers: Mapping[str, str], *, nonce: str, subject: str, boundary:
     if unknown:
         raise KeyError(f"no place in the order of headers for {sorted(unknown)}")
     return {name: complete[name] for name in HEADER_ORDER if name in complete}
+
+
+def _placeholders(nonce: str) -> re.Pattern[str]:
+    # A template may have written a text in capitals.
+    return re.compile(f"q{nonce}({'|'.join(SLOTS)}|{_FIELD}(?:[0-9a-f]{{2}})+)q", re.IGNORECASE)
+
+
+def _encode_subject(find: re.Pattern[str], subject: str) -> str:
+    """Encode the subject around its placeholders.
+
+    With a field all becomes encoded-words, each on its line: white space between them means nothing (RFC 2047 6.2), so
+    that the spaces of the text stand inside, and a value is one more word.
+    """
+    text = _CONTROL.sub(" ", subject).strip()
+    slots = [match[0] for match in find.finditer(text)]
+    if not slots:
+        return encode_text(text, first_line_used=len("Subject: "))
+    words: list[str] = []
+    for piece, slot in itertools.zip_longest(find.split(text)[::2], slots, fillvalue=""):
+        if piece:
+            words.append(_encoded_words(piece, first=LINE_LIMIT - len("Subject: "), others=_WORD_LIMIT))
+        if slot:
+            words.append(slot)
+    return "\r\n ".join(words)
 
 
 def _body_part(find: re.Pattern[str], boundary: str, subtype: str, content: str) -> _Segments:
@@ -225,9 +275,12 @@ def _split(find: re.Pattern[str], value: str, place: str) -> _Segments:
     pieces = find.split(value)
     segments: _Segments = []
     last = len(pieces) - 1
+    beginning = find.pattern.partition("(")[0]
+    if any(beginning in piece.lower() for piece in pieces[::2]):
+        raise ValueError("a template cut a placeholder: an address or a merge field may not be shortened")
     for index, piece in enumerate(pieces):
         if index % 2:
-            segments.append(_slot(piece, place))
+            segments.append(_slot(piece.lower(), place))
         elif place == "header":
             segments.append(piece.encode("ascii"))
         else:
@@ -274,9 +327,41 @@ def _slot(name: str, place: str) -> _Slot:
         return _DATE
     if name == "messageid":
         return "message_id", str.encode
-    if name in ("address", "since") and place != "header":
+    is_field = name.startswith(_FIELD)
+    if place == "header":
+        return name, _word_in_header if is_field else str.encode
+    if name in ("address", "since") or is_field:
         return name, _words_in_html if place == "html" else _words
     return name, str.encode
+
+
+def _field(slot: str) -> tuple[str, str]:
+    name, _, fallback = bytes.fromhex(slot.removeprefix(_FIELD)).decode().partition("|")
+    return name, fallback
+
+
+def _getter(slot: str) -> Callable[[Reader], str]:
+    if not slot.startswith(_FIELD):
+        return operator.attrgetter(slot)
+    name, fallback = _field(slot)
+    return lambda reader: reader.fields.get(name) or fallback
+
+
+def _relaxer(encode: Callable[[str], bytes]) -> Callable[[bytes], bytes]:
+    # A header is unfolded before it is signed; in a body a line end is one.
+    return _unfold if encode is _word_in_header else dkim.relaxed_value
+
+
+def _unfold(value: bytes) -> bytes:
+    return value.replace(b"\r\n ", b" ")
+
+
+def _word_in_header(value: str) -> bytes:
+    # Never nothing, so that the space before the next word stays a single one. A word of 39 octets also fits "Subject: ".
+    value = value or " "
+    width = 39 if value.isascii() else 19 if max(value) < "\u0800" else 9
+    pieces = [value[start : start + width].encode("utf-8", "replace") for start in range(0, len(value), width)]
+    return b"\r\n ".join([b"=?utf-8?b?%b?=" % base64.b64encode(piece) for piece in pieces])
 
 
 def _words(value: str) -> bytes:
@@ -284,14 +369,17 @@ def _words(value: str) -> bytes:
     return value.encode("ascii") if _NEEDS_NO_ENCODING.match(value) else _quoted_words(value)
 
 
+@functools.lru_cache(maxsize=1024)
 def _words_in_html(value: str) -> bytes:
     return _words(html_escape.escape(value))
 
 
 @functools.lru_cache(maxsize=1024)
 def _quoted_words(value: str) -> bytes:
-    """Encode what comes again and again: dates with an accent. Odd addresses are few."""
-    return quoted_printable(value)
+    """Encode what comes again: dates with an accent, a reader's name in both parts. Odd addresses are few."""
+    if "." in value:
+        return quoted_printable(value)
+    return binascii.b2a_qp(value.encode("utf-8", "replace"), istext=False).replace(b"=\n", b"=\r\n")
 
 
 @functools.lru_cache(maxsize=4)

@@ -8,9 +8,10 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from mailer import addresses, i18n, schedules
+from mailer import addresses, brand, i18n, schedules
 from mailer.models.audience import Subscription, SubscriptionState
-from mailer.models.content import Feed, Newsletter, NewsletterFeed
+from mailer.models.choices import Overflow, Pin
+from mailer.models.content import Article, Feed, Font, Issue, IssueState, Newsletter, NewsletterFeed
 
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 # First words of our own addresses, which a newsletter's slug would hide.
@@ -23,6 +24,7 @@ RESERVED_SLUGS: Final = frozenset(
         "confirm",
         "healthz",
         "i",
+        "img",
         "inbox",
         "p",
         "preferences",
@@ -33,8 +35,9 @@ RESERVED_SLUGS: Final = frozenset(
         "u",
     }
 )
-BOUNDS: Final = {"min_articles": 100, "max_articles": 100, "max_age_days": 3650}
-USUAL: Final = {"min_articles": 1, "max_articles": 12, "max_age_days": 30}
+BOUNDS: Final = {"min_articles": 100, "max_articles": 100, "max_age_days": 3650, "max_wait_days": 365}
+USUAL: Final = {"min_articles": 1, "max_articles": 12, "max_age_days": 30, "max_wait_days": 14}
+LOGO_WIDTHS: Final = (24, 536)
 EDITABLE: Final = frozenset(
     {
         "name",
@@ -48,12 +51,19 @@ EDITABLE: Final = frozenset(
         "postal_address",
         "brand_color",
         "brand_color_dark",
+        "logo_url",
+        "logo_width",
+        "font",
         "introduction",
         "signature",
         "is_paused",
         "min_articles",
         "max_articles",
         "max_age_days",
+        "max_wait_days",
+        "overflow",
+        "include_categories",
+        "exclude_categories",
     }
 )
 
@@ -106,7 +116,10 @@ def create(session: Session, slug: str, *, values: dict[str, object], now: datet
 
 
 def edit(session: Session, newsletter: Newsletter, *, values: dict[str, object], now: datetime) -> None:
-    """Change fields by name. Raises NewsletterInvalid."""
+    """Change fields by name. A new colour brings a dark shade of its own, unless another is given. Raises NewsletterInvalid."""
+    is_recolored = values.get("brand_color", newsletter.brand_color) != newsletter.brand_color
+    if is_recolored and values.get("brand_color_dark") == newsletter.brand_color_dark:
+        values = {name: value for name, value in values.items() if name != "brand_color_dark"}
     checked = _checked(values)
     _check_numbers({name: checked.get(name, getattr(newsletter, name)) for name in BOUNDS})
     for name, value in checked.items():
@@ -169,6 +182,49 @@ def next_slot(newsletter: Newsletter, *, now: datetime) -> datetime | None:
     return schedules.next_slots(newsletter.cron, newsletter.timezone, after=now, count=1)[0]
 
 
+def last_issue(
+    session: Session, newsletter_id: int, *, at: datetime | None = None, before: int | None = None
+) -> Issue | None:
+    """Return the issue whose window ended last, of those that were started; None before the first.
+
+    Only those started by `at` count, if it is given, and not the issue `before`.
+    """
+    statement = (
+        select(Issue)
+        .where(Issue.newsletter_id == newsletter_id, Issue.started_at.is_not(None), Issue.window_end.is_not(None))
+        .where(Issue.state != IssueState.FAILED)
+    )
+    if at is not None:
+        statement = statement.where(Issue.started_at <= at)
+    if before is not None:
+        statement = statement.where(Issue.id != before)
+    return session.execute(statement.order_by(Issue.window_end.desc(), Issue.id.desc()).limit(1)).scalar_one_or_none()
+
+
+def pin(
+    session: Session, newsletter: Newsletter, article_id: int, *, priority: int, until: datetime, now: datetime
+) -> None:
+    """Put an article first in the issues that are made until a moment; who has had it does not get it again.
+
+    Raises NewsletterInvalid.
+    """
+    drawn = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletter.id)
+    chosen = select(Article.id).where(Article.id == article_id, Article.feed_id.in_(drawn))
+    if session.execute(chosen).scalar_one_or_none() is None:
+        raise NewsletterInvalid(f"“{newsletter.slug}” has no article {article_id}.")
+    if until <= now:
+        raise NewsletterInvalid("That moment has passed; a pin needs a later end.")
+    values = {"priority": priority, "until": until}
+    statement = insert(Pin).values(newsletter_id=newsletter.id, article_id=article_id, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=("newsletter_id", "article_id"), set_=values))
+
+
+def unpin(session: Session, newsletter: Newsletter, article_id: int) -> bool:
+    """Take a pin off. Returns False if there was none."""
+    gone = delete(Pin).where(Pin.newsletter_id == newsletter.id, Pin.article_id == article_id)
+    return session.execute(gone.returning(Pin.article_id)).scalar_one_or_none() is not None
+
+
 def _check_numbers(numbers: dict[str, object]) -> None:
     for name, most in BOUNDS.items():
         if not 1 <= int(str(numbers[name])) <= most:
@@ -191,10 +247,13 @@ def _checked(values: dict[str, object]) -> dict[str, object]:
     if "language" in checked and checked["language"] not in i18n.LANGUAGES:
         raise NewsletterInvalid(f"The language “{checked['language']}” is not one of {', '.join(i18n.LANGUAGES)}.")
     _check_forms(checked)
+    _check_brand(checked)
     return checked
 
 
 def _check_forms(checked: dict[str, object]) -> None:
+    if "overflow" in checked and checked["overflow"] not in tuple(Overflow):
+        raise NewsletterInvalid(f"overflow must be {' or '.join(Overflow)}.")
     for name in ("brand_color", "brand_color_dark"):
         if name in checked and not re.match(r"#[0-9A-Fa-f]{6}\Z", str(checked[name])):
             raise NewsletterInvalid(f"{name} must be a colour such as #0F5C5C.")
@@ -203,3 +262,21 @@ def _check_forms(checked: dict[str, object]) -> None:
     for name in ("name", "sender_name", "publisher", "postal_address"):
         if name in checked and (not str(checked[name]).strip() or len(str(checked[name])) > 300):
             raise NewsletterInvalid(f"{name} must be 1 to 300 characters.")
+
+
+def _check_brand(checked: dict[str, object]) -> None:
+    if "brand_color" in checked:
+        checked.setdefault("brand_color_dark", brand.palette(str(checked["brand_color"])).dark)
+    if "font" in checked:
+        if checked["font"] not in tuple(Font):
+            raise NewsletterInvalid(f"font must be {', '.join(Font)}.")
+        checked["font"] = Font(str(checked["font"]))
+    if "logo_width" in checked:
+        width = str(checked["logo_width"])
+        if not (width.isdecimal() and LOGO_WIDTHS[0] <= int(width) <= LOGO_WIDTHS[1]):
+            raise NewsletterInvalid(f"logo_width must be from {LOGO_WIDTHS[0]} to {LOGO_WIDTHS[1]} pixels.")
+        checked["logo_width"] = int(width)
+    if "logo_url" in checked:
+        checked["logo_url"] = checked["logo_url"] or None
+        if checked["logo_url"] and not re.match(r"https://[^\s/\"'<>]+[^\s\"'<>]{0,1900}\Z", str(checked["logo_url"])):
+            raise NewsletterInvalid("logo_url must be the address of a PNG or JPEG picture, with https://.")

@@ -1,42 +1,36 @@
 """Reading feeds: look up which is due, fetch it over the network, store what it says. No transaction spans the network."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from mailer import clock, settings
+from mailer import clock, intake, settings, silence
 from mailer.db import transaction
-from mailer.feeds import fetch, parse, urls
-from mailer.models.content import Article, Feed, NewsletterFeed
+from mailer.feeds import articles, fetch, parse
+from mailer.models.content import Feed, Newsletter, NewsletterFeed
 
 SLOWEST_RETRY: Final = timedelta(hours=6)
-UPDATED_COLUMNS: Final = (
-    "url",
-    "canonical_url",
-    "title",
-    "excerpt",
-    "html",
-    "author",
-    "topics",
-    "language",
-    "image_url",
-    "image_alt",
-    "image_credit",
-    "minutes",
-    "published_at",
-)
+MOST_PUSHED: Final = articles.MOST_ARTICLES
+_AT_ONCE: Final = 8
+_NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 log = structlog.get_logger()
 
 
+class PushInvalid(ValueError):
+    """What was pushed can't be stored; the message says which article and why."""
+
+
 def due_feeds(session: Session, *, now: datetime, limit: int) -> list[int]:
     """Take the feeds that are due to be read, putting each off so that no second tick takes it too."""
-    due = select(Feed.id).where(Feed.next_read_at <= now).order_by(Feed.next_read_at).limit(limit)
+    due = select(Feed.id).where(Feed.next_read_at <= now, Feed.is_pushed.is_(False))
+    due = due.order_by(Feed.next_read_at).limit(limit)
     taken = (
         update(Feed)
         .where(Feed.id.in_(due.with_for_update(skip_locked=True)))
@@ -48,11 +42,11 @@ def due_feeds(session: Session, *, now: datetime, limit: int) -> list[int]:
 def read_feed(feed_id: int) -> str | None:
     """Read one feed and store its articles. Returns None, or what is wrong: the last good articles are kept then.
 
-    Talks to the network, at most 20 seconds, and to the database before and after.
+    Talks to the network, at most 20 seconds, and to the database before and after. A pushed feed is not read.
     """
     with transaction() as session:
         feed = session.get(Feed, feed_id)
-        if feed is None:
+        if feed is None or feed.is_pushed:
             return None
         url, etag, last_modified = feed.url, feed.etag, feed.last_modified
     networks = settings.load().feed_private_networks
@@ -67,9 +61,13 @@ def read_feed(feed_id: int) -> str | None:
         log.warning("feed not read", feed=feed_id, error=str(error))
         return str(error)
     with transaction() as session:
-        if fetched is not None and parsed is not None:
-            store(session, feed_id, parsed, now=clock.now())
-        _record_success(session, feed_id, fetched, parsed, now=clock.now())
+        now = clock.now()
+        told, withdrawn = (parsed.articles, parsed.withdrawn) if parsed else ((), ())
+        stored = intake.store(session, feed_id, told, is_whole=True, withdrawn=withdrawn, now=now)
+        _record_success(session, feed_id, fetched, parsed, now=now)
+        # A redirect for good is believed once what it leads to is known to be the same feed.
+        if fetched is not None and fetched.moved_to and stored.new < len(told):
+            _move(session, feed_id, fetched.moved_to)
     return None
 
 
@@ -80,78 +78,69 @@ def read_for(newsletter_id: int, *, older_than: timedelta) -> None:
         ids = session.execute(
             select(Feed.id)
             .join(NewsletterFeed, NewsletterFeed.feed_id == Feed.id)
-            .where(NewsletterFeed.newsletter_id == newsletter_id)
+            .where(NewsletterFeed.newsletter_id == newsletter_id, Feed.is_pushed.is_(False))
             .where(or_(Feed.last_read_at.is_(None), Feed.last_read_at < stale))
         ).scalars()
         feed_ids = list(ids)
-    for feed_id in feed_ids:
-        read_feed(feed_id)
+    # Side by side: one slow site must not make the issue late by the sum of all.
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        list(pool.map(read_feed, feed_ids))
 
 
-def store(session: Session, feed_id: int, parsed: parse.ParsedFeed, *, now: datetime) -> int:
-    """Store a feed's articles: new ones with `now` as first-seen time, known ones with their latest words.
+def add_push_feed(session: Session, newsletter: Newsletter, *, now: datetime) -> Feed:
+    """Return the feed that articles are pushed into for a newsletter; made at the first call."""
+    url = f"push:{newsletter.slug}"
+    values = {"url": url, "title": newsletter.name, "is_pushed": True, "next_read_at": _NEVER, "created_at": now}
+    session.execute(insert(Feed).values(**values).on_conflict_do_nothing())
+    feed = session.execute(select(Feed).where(Feed.url == url)).scalar_one()
+    # A push has no stock: whatever comes is new.
+    link = {"newsletter_id": newsletter.id, "feed_id": feed.id, "stock_until": datetime.fromtimestamp(0, UTC)}
+    session.execute(insert(NewsletterFeed).values(**link).on_conflict_do_nothing())
+    return feed
 
-    An article that left the feed stays. Returns how many were new.
+
+def push(session: Session, feed: Feed, pushed: Sequence[articles.RawArticle], *, now: datetime) -> intake.Stored:
+    """Store articles that a site's own system sends, by the rules for feeds; again with the same guid is an update.
+
+    An article needs a title and a link; without a guid its address is its identity. Raises PushInvalid, having stored
+    nothing.
     """
-    rows = [_row(feed_id, article, now=now) for article in _last_of_each(parsed.articles)]
-    if not rows:
-        return 0
-    before = session.execute(select(func.count()).select_from(Article).where(Article.feed_id == feed_id)).scalar_one()
-    statement = insert(Article).values(rows)
-    changes = {name: statement.excluded[name] for name in UPDATED_COLUMNS}
-    changed = or_(*(Article.__table__.c[name].is_distinct_from(statement.excluded[name]) for name in UPDATED_COLUMNS))
-    session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["feed_id", "guid"], set_={**changes, "updated_at": now}, where=changed
-        )
-    )
-    after = session.execute(select(func.count()).select_from(Article).where(Article.feed_id == feed_id)).scalar_one()
-    return after - before
+    if len(pushed) > MOST_PUSHED:
+        raise PushInvalid(f"There are {len(pushed)} articles; push at most {MOST_PUSHED} at a time.")
+    raw = articles.RawFeed(url=feed.url, title=feed.title or "", home="", language="", articles=pushed)
+    finished = articles.finish(raw).articles
+    for number, one in enumerate(pushed, start=1):
+        if not one.title.strip() or not articles.has_address(one):
+            raise PushInvalid(f"Article {number} has no title or no http:// or https:// address.")
+    return intake.store(session, feed.id, finished, is_whole=False, now=now)
 
 
-def _last_of_each(articles: Sequence[parse.ParsedArticle]) -> list[parse.ParsedArticle]:
-    # A feed that repeats a guid would make one INSERT touch a row twice; its first mention counts.
-    unique: dict[str, parse.ParsedArticle] = {}
-    for article in articles:
-        unique.setdefault(article.guid, article)
-    return list(unique.values())
-
-
-def _row(feed_id: int, article: parse.ParsedArticle, *, now: datetime) -> dict[str, object]:
-    return {
-        "feed_id": feed_id,
-        "guid": article.guid,
-        "url": article.url,
-        "canonical_url": urls.canonical_url(article.url),
-        "title": article.title,
-        "excerpt": article.excerpt,
-        "html": article.html,
-        "author": article.author,
-        "topics": list(article.topics),
-        "language": article.language,
-        "image_url": article.image_url,
-        "image_alt": article.image_alt,
-        "image_credit": article.image_credit,
-        "minutes": article.minutes,
-        "published_at": article.published_at,
-        "first_seen_at": now,
-        "updated_at": now,
-    }
+def take_back(session: Session, feed: Feed, guids: Sequence[str]) -> list[int]:
+    """Withdraw pushed articles by guid, so that no issue takes them; pushed again, they return. Returns their ids."""
+    return intake.take_back(session, feed.id, guids)
 
 
 def _record_success(
     session: Session, feed_id: int, fetched: fetch.FetchedFeed | None, parsed: parse.ParsedFeed | None, *, now: datetime
 ) -> None:
-    values: dict[str, object] = {
-        "last_read_at": now,
-        "last_success_at": now,
-        "failures": 0,
-        "error": None,
-        "next_read_at": now + timedelta(minutes=settings.load().feed_minutes),
-    }
+    feed = session.get_one(Feed, feed_id, with_for_update=True)
+    feed.last_read_at = feed.last_success_at = now
+    feed.failures, feed.error = 0, None
+    feed.next_read_at = now + timedelta(minutes=settings.load().feed_minutes)
     if fetched is not None and parsed is not None:
-        values |= {"etag": fetched.etag, "last_modified": fetched.last_modified, "title": parsed.title}
-    session.execute(update(Feed).where(Feed.id == feed_id).values(**values))
+        feed.etag, feed.last_modified, feed.title = fetched.etag, fetched.last_modified, parsed.title
+    silent = silence.silent_since(session, feed_id, now=now)
+    if silent is not None and feed.silent_since is None:
+        log.warning("feed fell silent", feed=feed_id, since=silent.isoformat())
+    feed.silent_since = silent
+    session.flush()
+
+
+def _move(session: Session, feed_id: int, url: str) -> None:
+    taken = session.execute(select(Feed.id).where(Feed.url == url)).scalar_one_or_none()
+    if taken is None:
+        session.execute(update(Feed).where(Feed.id == feed_id).values(url=url))
+        log.info("feed moved for good", feed=feed_id)
 
 
 def _record_failure(session: Session, feed_id: int, error: str, *, now: datetime) -> None:

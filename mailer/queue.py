@@ -16,6 +16,7 @@ from mailer import settings
 
 TICK: Final = "mailer.tick"
 READ_FEED: Final = "mailer.read_feed"
+FETCH_PICTURES: Final = "mailer.fetch_pictures"
 HANDLE_SIGNUP: Final = "mailer.handle_signup"
 MAKE_ISSUE: Final = "mailer.make_issue"
 START_ISSUE: Final = "mailer.start_issue"
@@ -26,6 +27,7 @@ CLEAN_UP: Final = "mailer.clean_up"
 QUEUES: Final = {
     TICK: "tick",
     READ_FEED: "feeds",
+    FETCH_PICTURES: "feeds",
     HANDLE_SIGNUP: "signups",
     MAKE_ISSUE: "issues",
     START_ISSUE: "issues",

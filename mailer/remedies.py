@@ -78,6 +78,11 @@ EXPLANATIONS: Final = {
         happened="There is no article to send, or nobody to send it to.",
         remedy="Make the issue a draft again and add an article, or send it once a reader has confirmed.",
     ),
+    PauseReason.CHECKS_FAILED: Explanation(
+        happened="The checks before sending found something that readers must not get; nobody was mailed.",
+        remedy="Look at the findings on the review page and mend them, or let the issue leave despite them. A scheduled "
+        "issue is checked again every ten minutes and leaves by itself when nothing blocks any more.",
+    ),
     PauseReason.SERVER_UNREACHABLE: Explanation(
         happened="The mail server can’t be reached; we keep trying.",
         remedy="There is nothing to do if it comes back: sending goes on by itself. Otherwise check the host and port in "

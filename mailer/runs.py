@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from mailer import clock, deliveries, settings, takeover
 from mailer.journal import Journal
 from mailer.models.content import Issue, IssueState
-from mailer.models.deliveries import Outcome
+from mailer.models.deliveries import Deferral, DeliveryOutcome, Outcome
 from mailer.transports.pool import Trouble
 from mailer.transports.verdicts import Result, Verdict
 
@@ -67,7 +67,7 @@ class Run:
 
     def record(self, session: Session) -> None:
         """Write what was collected; call `recorded` once that is committed. Raises LeaseLost."""
-        if self.is_unsure and deliveries.is_recorded(session, self.settled, self.deferred):
+        if self.is_unsure and _is_recorded(session, self.settled, self.deferred):
             self.recorded()
         if self.settled or self.deferred:
             deliveries.record(session, self.claim, self.settled, self.deferred, now=clock.now())
@@ -115,3 +115,10 @@ def begin(session: Session, claim: deliveries.Claim, journal: Journal) -> Run:
 def skipped(delivery_id: int, reason: str) -> deliveries.Settled:
     """Make the outcome of a delivery that must not be mailed."""
     return deliveries.Settled(delivery_id=delivery_id, outcome=Outcome.SKIPPED, reply=reason)
+
+
+def _is_recorded(session: Session, settled: list[deliveries.Settled], deferred: list[deliveries.Deferred]) -> bool:
+    """Tell whether a group that was given to deliveries.record is in the ledger: all of it, or nothing."""
+    if settled:
+        return session.get(DeliveryOutcome, settled[0].delivery_id) is not None
+    return bool(deferred) and session.get(Deferral, (deferred[0].delivery_id, deferred[0].attempt)) is not None

@@ -8,13 +8,35 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, inlining, issues, polling, queue, rendering, settings, subscriptions
+from mailer import (
+    clock,
+    deliveries,
+    fetching,
+    findings,
+    gate,
+    inlining,
+    issues,
+    pictures,
+    polling,
+    queue,
+    rechecking,
+    rendering,
+    selection,
+    settings,
+    slots,
+    subscriptions,
+)
 from mailer.db import transaction
-from mailer.models.content import PauseReason
+from mailer.models.content import Issue, Newsletter, PauseReason
 
+# How often an issue that the checks hold back is tried again.
+CHECK_AGAIN: Final = timedelta(minutes=10)
 # A feed that was read this recently is fresh enough for an issue.
 FRESH: Final = timedelta(seconds=30)
+# An issue that is about to be made waits no longer for its pictures; it does without those that are not there.
+PICTURE_SECONDS: Final = 20
 FEEDS_A_TICK: Final = 50
 SIGNUPS_A_TICK: Final = 200
 # By a process that sends, twice a second.
@@ -30,9 +52,10 @@ log = structlog.get_logger()
 class Found:
     """What one tick found to do."""
 
-    slots: list[issues.Due]
+    slots: list[slots.Due]
     issues: list[int]
     feeds: list[int]
+    has_pictures: bool
     signups: list[int]
     batches: int
 
@@ -41,10 +64,12 @@ def tick() -> Found:
     """Ring for everything that is due. Talks to the database, then to Redis."""
     now = clock.now()
     with transaction() as session:
+        pictures.want_recent(session, now=now)
         found = Found(
-            slots=issues.due_slots(session, now=now),
+            slots=slots.due_slots(session, now=now),
             issues=issues.due_issues(session, now=now),
             feeds=polling.due_feeds(session, now=now, limit=FEEDS_A_TICK),
+            has_pictures=pictures.is_any_due(session, now=now),
             signups=subscriptions.waiting_requests(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
             batches=deliveries.count_due(session, now=now, limit=DOORBELLS),
         )
@@ -58,6 +83,8 @@ def tick() -> Found:
         queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
     for feed_id in found.feeds:
         queue.enqueue(queue.READ_FEED, feed_id)
+    if found.has_pictures:
+        queue.enqueue(queue.FETCH_PICTURES)
     for request_id in found.signups:
         queue.enqueue(queue.HANDLE_SIGNUP, request_id)
     for _ in range(found.batches):
@@ -68,40 +95,46 @@ def tick() -> Found:
 def make_issue(newsletter_id: int) -> int | None:
     """Make and start the issue of a newsletter's due slot, from feeds read a moment ago. Returns its id, or None.
 
-    What can't be made is recorded on the slot with the reason; the slot then counts as decided.
+    What can't be made is recorded on the slot with the reason; the slot then counts as decided. An issue that the checks
+    hold back stays, and is tried again.
     """
     with transaction() as session:
         due = next(
-            (one for one in issues.due_slots(session, now=clock.now()) if one.newsletter_id == newsletter_id), None
+            (one for one in slots.due_slots(session, now=clock.now()) if one.newsletter_id == newsletter_id), None
         )
     if due is None:
         return None
     polling.read_for(newsletter_id, older_than=FRESH)
-    now, chosen = clock.now(), settings.load()
+    rechecking.recheck_next(newsletter_id)
+    fetching.fetch_for_newsletter(newsletter_id, budget_seconds=PICTURE_SECONDS)
+    answers = _ask_links(newsletter_id=newsletter_id)
+    now = clock.now()
     try:
         with transaction() as session:
-            grace = timedelta(hours=chosen.schedule_grace_hours)
-            issue = issues.decide_slot(session, due, grace=grace, now=now)
+            issue = slots.decide_slot(session, due, grace=_grace(), now=now)
             if issue is None:
                 return None
-            issues.start(session, issue, batch_size=chosen.batch_size, now=now)
             issue_id = issue.id
+            if not _start(session, issue, answers, now=now):
+                return None
     except (issues.IssueEmpty, rendering.TemplateInvalid, inlining.InliningFailed) as error:
         log.warning("issue not made", newsletter=newsletter_id, error=str(error))
         with transaction() as session:
-            issues.fail_slot(session, due, str(error), now=now)
+            slots.fail_slot(session, due, str(error), now=now)
         return None
     ring_senders(now)
     return issue_id
 
 
 def start_issue(issue_id: int) -> bool:
-    """Start a scheduled or drafted issue. Returns False if it can't be; then its page says why."""
+    """Start a scheduled or drafted issue. Returns False if it can't be, or not yet; then its page says why."""
+    fetching.fetch_for_issue(issue_id, budget_seconds=PICTURE_SECONDS)
+    answers = _ask_links(issue_id=issue_id)
     now = clock.now()
     try:
         with transaction() as session:
-            issue = issues.get(session, issue_id)
-            issues.start(session, issue, batch_size=settings.load().batch_size, now=now)
+            if not _start(session, issues.get(session, issue_id), answers, now=now):
+                return False
     except issues.IssueStateForbids:
         return False
     except (issues.IssueEmpty, rendering.TemplateInvalid, inlining.InliningFailed) as error:
@@ -139,3 +172,44 @@ def ring_senders(now: datetime) -> None:
             queue.enqueue(queue.SEND)
     except queue.QueueUnavailable as error:
         log.warning("queue unavailable", error=str(error))
+
+
+def _start(session: Session, issue: Issue, answers: issues.Answers | None, *, now: datetime) -> bool:
+    """Start an issue; if the checks forbid it, hold it back, all the rest of this transaction being kept."""
+    issue_id = issue.id
+    try:
+        with session.begin_nested():
+            issues.start(session, issue, batch_size=settings.load().batch_size, now=now, answers=answers)
+    except gate.ChecksFailed as failed:
+        # What `start` wrote is undone in the database, not in what was read from there.
+        session.expire_all()
+        issue = issues.get(session, issue_id)
+        is_fresh = issue.held_since is None or now - issue.held_since < _grace()
+        issues.hold(session, issue, failed.findings, retry_at=now + CHECK_AGAIN if is_fresh else None, now=now)
+        slots.note_held(session, issue_id, str(failed))
+        codes = [one.code.value for one in findings.blocking(failed.findings)]
+        log.warning("issue held back", issue=issue_id, findings=codes, is_tried_again=is_fresh)
+        return False
+    slots.note_started(session, issue_id)
+    return True
+
+
+def _ask_links(*, newsletter_id: int | None = None, issue_id: int | None = None) -> issues.Answers | None:
+    """Ask what an issue, or the next one, will link to, if its answers can hold the issue back. Talks to the network."""
+    if not settings.load().blocking.intersection(findings.ASKED):
+        return None
+    with transaction() as session:
+        if issue_id is not None:
+            newsletter = issues.get(session, issue_id).newsletter
+            articles = [article for article, _ in issues.placed(session, issue_id)]
+        else:
+            newsletter = session.get_one(Newsletter, newsletter_id)
+            chosen = selection.select_articles(session, newsletter, now=clock.now()).chosen
+            articles = [one.article for one in chosen]
+        asked = [newsletter.site_url, *(one.url for one in articles)]
+        pictures_asked = [newsletter.logo_url] if newsletter.logo_url else []
+    return gate.ask_addresses(asked, pictures_asked)
+
+
+def _grace() -> timedelta:
+    return timedelta(hours=settings.load().schedule_grace_hours)

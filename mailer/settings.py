@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
+from mailer import findings
 from mailer.mail_settings import LOOPBACK_HOSTS, DkimKey, DomainLimits, SmtpUrl, Transport
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -119,6 +120,21 @@ class Settings(BaseSettings):
         alias="MAILER_FEED_PRIVATE_NETWORKS",
         description="Private networks that feeds may be read from, 10.1.0.0/16,127.0.0.0/8; default none.",
     )
+    check_pages: bool = Field(
+        True,
+        alias="MAILER_CHECK_PAGES",
+        description="Look at articles' pages: an issue takes none whose page is gone, and what the feed lacks is found.",
+    )
+    checks_block: Annotated[tuple[findings.Code, ...] | None, NoDecode] = Field(
+        None,
+        alias="MAILER_CHECKS_BLOCK",
+        description="Findings that keep an issue from leaving, left_over,link_gone; default see docs/operating.md.",
+    )
+    check_links: bool = Field(
+        True,
+        alias="MAILER_CHECK_LINKS",
+        description="Whether the checks before sending ask a mail's links and pictures over the network.",
+    )
     sandbox: bool = Field(
         False,
         alias="MAILER_SANDBOX",
@@ -192,9 +208,9 @@ class Settings(BaseSettings):
             raise ValueError("need one without domains, for all other recipients")
         return value
 
-    @field_validator("feed_private_networks", "trusted_proxies", mode="before")
+    @field_validator("feed_private_networks", "trusted_proxies", "checks_block", mode="before")
     @classmethod
-    def _split_networks(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -219,6 +235,11 @@ class Settings(BaseSettings):
         if self.transports or self.smtp_url is None:
             return self.transports
         return (Transport(name="smtp", url=self.smtp_url, connections=self.smtp_connections),)
+
+    @property
+    def blocking(self) -> frozenset[findings.Code]:
+        """The findings that keep an issue from leaving."""
+        return frozenset(findings.BLOCKING if self.checks_block is None else self.checks_block)
 
     @property
     def public_host(self) -> str:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from mailer import deliveries, journal
 from mailer.models.content import Issue, WhenUncertain
-from mailer.models.deliveries import Outcome
+from mailer.models.deliveries import Deferral, Outcome
 from mailer.transports.verdicts import Result, Verdict
 
 ALIVE_OWNER_SECONDS: Final = 30
@@ -84,7 +85,7 @@ def _settled(waiting: list[int], known: dict[int, int] | None) -> list[deliverie
 
 
 def _deferred(session: Session, uncertain: list[deliveries.Settled], *, now: datetime) -> list[deliveries.Deferred]:
-    before = deliveries.attempts(session, [one.delivery_id for one in uncertain])
+    before = _attempts(session, [one.delivery_id for one in uncertain])
     return [
         resend(
             one.delivery_id,
@@ -94,3 +95,13 @@ def _deferred(session: Session, uncertain: list[deliveries.Settled], *, now: dat
         )
         for one in uncertain
     ]
+
+
+def _attempts(session: Session, ids: list[int]) -> dict[int, int]:
+    """Count how often each of these deliveries was put off."""
+    rows = session.execute(
+        select(Deferral.delivery_id, func.max(Deferral.attempt))
+        .where(Deferral.delivery_id.in_(ids))
+        .group_by(Deferral.delivery_id)
+    )
+    return {row[0]: row[1] for row in rows}

@@ -6,12 +6,16 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import journal, subscriptions
+from mailer import journal, pictures, subscriptions
 from mailer.models.deliveries import Batch, BatchState
 
 
 def clean_up(session: Session, *, now: datetime) -> int:
-    """Erase sign-ups that nobody confirmed while their link worked. Returns how many subscriptions went."""
+    """Erase sign-ups that nobody confirmed while their link worked, and pictures that no mail showed.
+
+    Returns how many subscriptions went.
+    """
+    pictures.forget_unused(session, now=now)
     return subscriptions.delete_unconfirmed(session, now=now)
 
 

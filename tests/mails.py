@@ -25,7 +25,18 @@ def article(title: str, slug: str, **more: object) -> Context:
 
 def picture(name: str, credit: str | None = None) -> Context:
     """A picture that the site serves."""
-    return {"url": f"https://courrier.example/img/{name}.jpg", "alt": f"Vue de {name}, à l’aube.", "credit": credit}
+    return {
+        "url": f"https://lettre.example/img/{name}.jpg",
+        "width": 552 if name == "lead" else 120,
+        "height": 310 if name == "lead" else 80,
+        "alt": f"Vue de {name}, à l’aube.",
+        "credit": credit,
+    }
+
+
+def said(text: str) -> list[Context]:
+    """A paragraph of an introduction: one piece, no link."""
+    return [{"text": text, "url": None}]
 
 
 LEAD = article(
@@ -90,9 +101,19 @@ NEWSLETTER = {
     "postal_address": "12 rue des Caravanes\n67000 Strasbourg\nFrance",
     "brand_color": "#0F5C5C",
     "brand_color_dark": "#7CC7BD",
+    "logo": None,
+    "font": "serif",
     "subscribe_url": "https://lettre.example/hebdo",
     "sender_name": "Le Courrier",
 }
+LOGO = {"url": "https://courrier.example/img/logo.png", "width": 160}
+CORRECTIONS = [
+    {
+        "title": SOCIETY[0]["title"],
+        "url": SOCIETY[0]["url"],
+        "note": "Nous avions écrit deux millions d’hectares ; il s’agit d’un million.",
+    }
+]
 BARE_NEWSLETTER = {**NEWSLETTER, "description": "", "postal_address": "", "publisher": "Le Courrier"}
 READER = {
     "address": PLACEHOLDERS["address"],
@@ -109,10 +130,12 @@ ISSUE = {
         "date": datetime(2025, 11, 28, 7, 0, tzinfo=ZoneInfo("Europe/Paris")),
         "preview_text": "Aussi : Bichkek réforme son Parlement, un train de nuit Tachkent–Samarcande et le retour du saxaoul.",
         "introduction": [
-            "Bonjour,",
-            "Cette semaine, l’eau revient au centre des négociations régionales : Astana veut un accord avant le "
-            "printemps. Nous avons aussi suivi la réforme électorale kirghize jusque dans les villages de Naryn.",
-            "Bonne lecture,",
+            said("Bonjour,"),
+            said(
+                "Cette semaine, l’eau revient au centre des négociations régionales : Astana veut un accord avant le "
+                "printemps. Nous avons aussi suivi la réforme électorale kirghize jusque dans les villages de Naryn."
+            ),
+            said("Bonne lecture,"),
         ],
         "signature": "Camille Ferrand, rédactrice en chef",
         "web_url": "https://lettre.example/i/129",
@@ -124,6 +147,7 @@ ISSUE = {
     ],
     "briefs": BRIEFS,
     "more": {"count": 12, "url": "https://courrier.example/"},
+    "corrections": CORRECTIONS,
     "reader": READER,
 }
 BARE_ISSUE = {
@@ -133,6 +157,7 @@ BARE_ISSUE = {
     "sections": [],
     "briefs": [],
     "more": None,
+    "corrections": [],
     "reader": {**READER, "since": ""},
 }
 CONFIRM = {

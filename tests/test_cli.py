@@ -121,6 +121,18 @@ def test_a_newsletter_from_nothing(installation: SmtpInbox) -> None:
     assert mailer("subscribers", "add", "hebdo", "lea@example.org", "--proof", "paper").code == 5
 
 
+def test_what_is_known_of_a_reader_is_noted_for_merge_fields(installation: SmtpInbox) -> None:
+    with transaction() as session:
+        a_newsletter(session, "hebdo")
+    assert mailer("subscribers", "add", "hebdo", "lea@example.org", "--proof", "paper").code == 0
+    noted = mailer("subscribers", "describe", "lea@example.org", "--set", "name=Léa = L.", "--set", "city=Almaty")
+    assert noted.code == 0
+    shown = mailer("--json", "subscribers", "show", "lea@example.org").value
+    assert (shown["name"], shown["attributes"]) == ("Léa = L.", {"city": "Almaty"})
+    assert mailer("subscribers", "describe", "lea@example.org", "--set", "City=x").code == 2
+    assert mailer("subscribers", "describe", "lea@example.org", "--set", "city").code == 2
+
+
 def test_the_next_issue_is_shown_with_reasons_and_nothing_changes(installation: SmtpInbox) -> None:
     with transaction() as session:
         newsletter = a_newsletter(session)

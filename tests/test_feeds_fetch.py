@@ -190,6 +190,22 @@ def test_a_gzip_bomb_stops_at_the_limit(stage: Stage) -> None:
     assert time.monotonic() - started < 1
 
 
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+def test_of_a_body_that_may_be_cut_the_beginning_is_enough(stage: Stage, coding: str) -> None:
+    body = b"<html>" + bytes(300_000)
+    stage.plays["/feed"] = answer(body=gzip.compress(body) if coding == "gzip" else body, content_encoding=coding)
+    limits = FetchLimits(body_bytes=100_000, cuts_body=True)
+    fetched = fetch(stage.url(), limits=limits, private_networks=HERE)
+    assert fetched is not None
+    assert fetched.body == body[:100_000]
+
+
+def test_a_failure_tells_the_status(stage: Stage) -> None:
+    stage.plays["/feed"] = answer(404)
+    assert failure(stage.url()).status == 404
+    assert failure("http://127.0.0.1:1/").status is None
+
+
 def test_compressed_data_that_unpacks_to_nothing_for_ever_stops_too(stage: Stage) -> None:
     nothing = b"\x00\x00\x00\xff\xff" * 10_000
     start = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10]

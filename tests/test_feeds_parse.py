@@ -748,3 +748,67 @@ def test_html_made_to_be_slow_is_not(unit: str) -> None:
     started = time.process_time()
     sanitise.plain(sanitise.clean(unit * (500_000 // len(unit))))
     assert time.process_time() - started < 2
+
+
+# For paying readers
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "<category>Société</category><category>Abonnés</category>",
+        "<category>Premium</category>",
+        '<dcterms:accessRights xmlns:dcterms="http://purl.org/dc/terms/">subscription</dcterms:accessRights>',
+        '<x:isAccessibleForFree xmlns:x="https://schema.org/">False</x:isAccessibleForFree>',
+        '<premium xmlns="https://courrier.example/ns">yes</premium>',
+    ],
+)
+def test_of_a_locked_article_only_the_summary_is_kept(mark: str) -> None:
+    article = only(
+        rss(
+            "<title>L’eau</title><link>https://courrier.example/eau</link><description>Le chapeau.</description>"
+            f"<content:encoded><![CDATA[<p>Tout ce que le site vend.</p>]]></content:encoded>{mark}"
+        )
+    )
+    assert article.is_locked
+    assert (article.html, article.excerpt, article.minutes) == ("", "Le chapeau.", 0)
+
+
+def test_a_locked_article_without_a_summary_has_no_teaser_at_all() -> None:
+    article = only(
+        jsonfeed({"id": "1", "url": "/eau", "title": "L’eau", "content_html": "<p>Vendu.</p>", "_locked": True})
+    )
+    assert (article.is_locked, article.html, article.excerpt) == (True, "", "")
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        '<dcterms:accessRights xmlns:dcterms="http://purl.org/dc/terms/">public</dcterms:accessRights>',
+        '<x:isAccessibleForFree xmlns:x="https://schema.org/">true</x:isAccessibleForFree>',
+        "<category>Économie</category>",
+    ],
+)
+def test_an_article_for_everybody_keeps_its_text(mark: str) -> None:
+    article = only(rss(f"<title>L’eau</title><content:encoded>&lt;p>Tout.&lt;/p></content:encoded>{mark}"))
+    assert (article.is_locked, article.html) == (False, "<p>Tout.</p>")
+
+
+# What the feed says about itself
+
+
+def test_the_kind_of_a_feed_is_told() -> None:
+    assert [read(document).kind for document in (rss(), atom(), jsonfeed())] == ["RSS", "Atom", "JSON Feed"]
+
+
+def test_articles_that_an_atom_feed_takes_back_are_told() -> None:
+    tombstone = '<at:deleted-entry xmlns:at="http://purl.org/atompub/tombstones/1.0" ref="tag:eau" when="2026-11-20"/>'
+    feed = read(atom("<id>tag:rail</id><title>Le rail</title>", feed=tombstone))
+    assert (feed.withdrawn, [article.guid for article in feed.articles]) == (("tag:eau",), ["tag:rail"])
+
+
+def test_a_picture_in_the_text_is_told_from_one_that_the_feed_names() -> None:
+    inside = "<content:encoded><![CDATA[<p>Le lac</p><img src='/text.jpg'>]]></content:encoded>"
+    named = '<media:content url="/named.jpg" medium="image"/>'
+    found = [only(rss(f"<title>L’eau</title>{more}")) for more in (inside, inside + named, "")]
+    assert [article.is_image_in_text for article in found] == [True, False, False]

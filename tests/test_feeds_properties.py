@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from mailer.feeds import text, urls
+from mailer.feeds import page, text, urls
 from mailer.feeds.dates import parse_date
 from mailer.feeds.encoding import decode
 from mailer.feeds.fetch import FeedUnreachable, fetch
@@ -187,3 +187,12 @@ def test_fetching_anything_is_refused_and_never_fails_otherwise(rest: str, start
     assume(start.startswith("http") or not rest.strip().lower().startswith("http"))
     with pytest.raises(FeedUnreachable):
         fetch(start + rest)
+
+
+@RELAXED
+@given(start=st.text(max_size=80), inside=st.text(max_size=80))
+def test_reading_a_page_never_fails(start: str, inside: str) -> None:
+    document = f'{start}<link rel="canonical" href="{inside}"><meta property="og:image" content="{inside}"><h1>{inside}'
+    found = page.read(document, URL)
+    for address in (found.canonical_url, found.picture and found.picture.url):
+        assert address is None or address.startswith(("http://", "https://"))

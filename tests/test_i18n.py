@@ -22,17 +22,17 @@ KEYWORDS = {"_": None, "gettext": (2,), "ngettext": None}
 Sentence = str | tuple[str, str]
 
 
-def sentences_in_use() -> dict[Sentence, str]:
-    """Every sentence of templates and code, and where it stands."""
+def sentences_in_use(*, is_for_readers: bool = False) -> dict[Sentence, str]:
+    """Every sentence of templates and code, and where it stands; or only those that stand in mails and readers' pages."""
     found: dict[Sentence, str] = {}
     for folder in TEMPLATE_FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.*")):
+        for path in files_in(folder, "*.*", is_for_readers=is_for_readers):
             if path.suffix in (".html", ".txt"):
                 options = {"trimmed": "true", "silent": "false"}
                 for line, _, message, _ in babel_extract(BytesIO(path.read_bytes()), ("_", "ngettext"), [], options):
                     if message:
                         found[sentence(message)] = f"{path.relative_to(ROOT)}:{line}"
-    for path in sorted((ROOT / "mailer").rglob("*.py")):
+    for path in files_in("mailer", "*.py", is_for_readers=is_for_readers):
         for line, name, message, _ in extract_python(BytesIO(path.read_bytes()), ("gettext", "ngettext", "_"), [], {}):
             texts = tuple(part for part in message if part) if isinstance(message, tuple) else (message,)
             if texts and texts[0]:
@@ -40,9 +40,21 @@ def sentences_in_use() -> dict[Sentence, str]:
     return found
 
 
-def literals() -> set[str]:
+def files_in(folder: str, pattern: str, *, is_for_readers: bool) -> list[Path]:
+    """The files to look at, in order."""
+    found = sorted((ROOT / folder).rglob(pattern))
+    return [path for path in found if not (is_for_readers and is_of_newsroom(path))]
+
+
+def is_of_newsroom(path: Path) -> bool:
+    """Whether only the newsroom reads what stands there."""
+    return bool({"admin", "cli", "embedded"} & set(path.parts))
+
+
+def literals(folder: str = "mailer", *, is_for_readers: bool = False) -> set[str]:
     """Every string in the code: some sentences are written in one place and said, by name, in another."""
-    trees = (ast.parse(path.read_bytes()) for path in (ROOT / "mailer").rglob("*.py"))
+    paths = (path for path in (ROOT / folder).rglob("*.py") if not (is_for_readers and is_of_newsroom(path)))
+    trees = (ast.parse(path.read_bytes()) for path in paths)
     constants = (node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return {value for value in constants if isinstance(value, str)}
 
@@ -54,8 +66,41 @@ def sentence(message: str | tuple[str | None, ...]) -> Sentence:
 
 @pytest.fixture(scope="module")
 def french() -> Catalog:
-    with (ROOT / "mailer/locale/fr.po").open("rb") as file:
-        return read_po(file, locale="fr", abort_invalid=True)
+    return catalogue("fr")
+
+
+def catalogue(language: str) -> Catalog:
+    with (ROOT / f"mailer/locale/{language}.po").open("rb") as file:
+        return read_po(file, locale=language, abort_invalid=True)
+
+
+@pytest.mark.parametrize("language", ["ru", "kk"])
+def test_every_sentence_of_mails_and_readers_pages_is_translated(language: str, french: Catalog) -> None:
+    """With those that readers' pages say by name: they are known from the French catalogue."""
+    by_name = literals("mailer/web", is_for_readers=True)
+    said = {key for key in (first(message.id) for message in french) if key[:1].isupper() and key in by_name}
+    wanted = {first(key) for key in sentences_in_use(is_for_readers=True)} | said
+    known = catalogue(language)
+    assert sorted(key for key in wanted if not translations(known.get(key))) == []
+
+
+@pytest.mark.parametrize("language", ["ru", "kk"])
+def test_no_translation_is_unused_or_has_other_placeholders(language: str) -> None:
+    used = {first(key) for key in sentences_in_use(is_for_readers=True)} | literals("mailer/web", is_for_readers=True)
+    for message in catalogue(language):
+        if message.id:
+            assert first(message.id) in used
+            for text in translations(message):
+                assert set(re.findall(r"\{\w*\}?", text)) == set(re.findall(r"\{\w+\}", first(message.id))), text
+                assert "'" not in text
+                assert not re.search(r"\{n\} (?=[а-я])", text), f"an ordinary space before the unit in {text!r}"
+
+
+@pytest.mark.parametrize("language", ["ru", "kk"])
+def test_things_have_as_many_forms_as_the_language(language: str) -> None:
+    for message in catalogue(language):
+        if isinstance(message.id, tuple):
+            assert len(message.string) == {"ru": 3, "kk": 2}[language], message.id
 
 
 def test_every_sentence_in_use_is_translated_into_french(french: Catalog) -> None:
@@ -139,6 +184,14 @@ def test_a_missing_value_is_an_error() -> None:
         ("en", 0, "0 more articles on our site"),
         ("en", 1, "1 more article on our site"),
         ("en", 18117, "18,117 more articles on our site"),
+        ("ru", 0, "Ещё 0 статей на нашем сайте"),
+        ("ru", 1, "Ещё 1 статья на нашем сайте"),
+        ("ru", 3, "Ещё 3 статьи на нашем сайте"),
+        ("ru", 11, "Ещё 11 статей на нашем сайте"),
+        ("ru", 21, "Ещё 21 статья на нашем сайте"),
+        ("ru", 112, "Ещё 112 статей на нашем сайте"),
+        ("kk", 1, "Сайтымызда тағы 1 мақала"),
+        ("kk", 5, "Сайтымызда тағы 5 мақала"),
     ],
 )
 def test_things_are_counted_as_the_language_counts(language: str, n: int, said: str) -> None:
@@ -152,8 +205,10 @@ def test_things_are_counted_as_the_language_counts(language: str, n: int, said: 
         (("fr",), "fr"),
         (("fr-CA",), "fr"),
         (("EN_us",), "en"),
-        (("kk", "fr"), "fr"),
-        (("kk", None), "en"),
+        (("kk", "fr"), "kk"),
+        (("uz", "ru-KZ"), "ru"),
+        (("uz", "fr"), "fr"),
+        (("uz", None), "en"),
         ((), "en"),
         (("",), "en"),
     ],
@@ -179,6 +234,21 @@ def test_english_dates() -> None:
     assert i18n.format_date("en", date(2025, 12, 1), "medium") == "1\u00a0Dec\u00a02025"
 
 
+def test_russian_and_kazakh_dates() -> None:
+    day = date(2025, 11, 28)
+    assert i18n.format_date("ru", day, "full", starts_line=True) == "Пятница, 28\u00a0ноября\u00a02025\u00a0г."
+    assert i18n.format_date("ru", day) == "28\u00a0ноября\u00a02025\u00a0г."
+    assert i18n.format_date("kk", day, "full") == "2025\u00a0ж. 28\u00a0қараша, жұма"
+
+
+def test_a_sentence_that_a_language_lacks_is_counted_in_english() -> None:
+    assert i18n.ngettext("ru", "{n} untranslated thing", "{n} untranslated things", 21) == "21 untranslated things"
+
+
+def test_the_newsrooms_pages_are_in_the_two_languages_that_have_all_of_them() -> None:
+    assert i18n.choose("kk", "fr", among=i18n.DESK_LANGUAGES) == "fr"
+
+
 def test_a_moment_is_dated_in_its_own_zone() -> None:
     late = datetime(2025, 11, 28, 0, 30, tzinfo=ZoneInfo("Asia/Almaty"))
     assert i18n.format_date("fr", late) == "28\u00a0novembre\u00a02025"
@@ -193,4 +263,5 @@ def test_times_of_day() -> None:
 def test_numbers() -> None:
     assert i18n.format_number("fr", 18117) == "18\u00a0117"
     assert i18n.format_number("fr", 98.4) == "98,4"
-    assert i18n.format_number("kk", 18117) == "18,117"
+    assert i18n.format_number("ru", 18117.5) == "18\u00a0117,5"
+    assert i18n.format_number("uz", 18117) == "18,117"

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from mailer import issues, newsletters
+from mailer import issues, newsletters, slots
 from mailer.models.content import Issue, IssueState, Layout, PauseReason, Slot, SlotResult, Variant, WhenUncertain
 from mailer.models.deliveries import Batch, Delivery
 from tests.factories import NOW, a_newsletter, an_article, readers
@@ -35,41 +35,41 @@ def a_due_newsletter(session: Session, *, articles: int = 1):
     return newsletter
 
 
-def slots(session: Session) -> list[tuple[SlotResult, str]]:
+def decided(session: Session) -> list[tuple[SlotResult, str]]:
     session.expire_all()
     return [(slot.result, slot.note) for slot in session.execute(select(Slot).order_by(Slot.slot_at)).scalars()]
 
 
 def test_a_slot_is_due_from_its_moment_on(session: Session) -> None:
     a_due_newsletter(session)
-    assert issues.due_slots(session, now=FRIDAY - timedelta(seconds=1)) == []
-    assert [due.slot_at for due in issues.due_slots(session, now=FRIDAY)] == [FRIDAY]
+    assert slots.due_slots(session, now=FRIDAY - timedelta(seconds=1)) == []
+    assert [due.slot_at for due in slots.due_slots(session, now=FRIDAY)] == [FRIDAY]
 
 
 def test_a_slot_is_decided_once(session: Session) -> None:
     a_due_newsletter(session)
-    (due,) = issues.due_slots(session, now=FRIDAY)
-    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is not None
-    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
-    assert issues.due_slots(session, now=FRIDAY + timedelta(hours=1)) == []
+    (due,) = slots.due_slots(session, now=FRIDAY)
+    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is not None
+    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert slots.due_slots(session, now=FRIDAY + timedelta(hours=1)) == []
 
 
 def test_an_empty_window_is_skipped_and_says_so(session: Session) -> None:
     a_due_newsletter(session, articles=0)
-    (due,) = issues.due_slots(session, now=FRIDAY)
-    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
-    assert slots(session) == [(SlotResult.EMPTY, "no new article")]
+    (due,) = slots.due_slots(session, now=FRIDAY)
+    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert decided(session) == [(SlotResult.EMPTY, "no new article")]
 
 
 def test_too_few_articles_wait_for_the_next_issue(session: Session) -> None:
     newsletter = a_due_newsletter(session, articles=2)
     newsletters.edit(session, newsletter, values={"min_articles": 3}, now=NOW)
-    (due,) = issues.due_slots(session, now=FRIDAY)
-    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
-    assert slots(session) == [(SlotResult.EMPTY, "2 new articles of at least 3; they wait for the next issue")]
+    (due,) = slots.due_slots(session, now=FRIDAY)
+    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert decided(session) == [(SlotResult.EMPTY, "2 new articles of at least 3; they wait for the next issue")]
     an_article(session, newsletter, "third", seen=FRIDAY + timedelta(days=1))
-    (due,) = issues.due_slots(session, now=FRIDAY + timedelta(days=7))
-    issue = issues.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(days=7))
+    (due,) = slots.due_slots(session, now=FRIDAY + timedelta(days=7))
+    issue = slots.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(days=7))
     assert issue is not None
     assert len(issues.placed(session, issue.id)) == 3
 
@@ -79,32 +79,32 @@ def test_missed_slots_are_caught_up_once(session: Session) -> None:
     newsletters.schedule(
         session, newsletter, cron="0 7 * * *", timezone="Europe/Paris", now=NOW, since=FRIDAY - timedelta(days=3)
     )
-    (due,) = issues.due_slots(session, now=FRIDAY + timedelta(hours=5))
+    (due,) = slots.due_slots(session, now=FRIDAY + timedelta(hours=5))
     assert due.slot_at == FRIDAY
     assert len(due.missed) == 2
-    assert issues.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(hours=5)) is not None
-    assert [result for result, _ in slots(session)] == [SlotResult.MISSED, SlotResult.MISSED, SlotResult.ISSUED]
-    assert "caught up" in slots(session)[0][1]
+    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(hours=5)) is not None
+    assert [result for result, _ in decided(session)] == [SlotResult.MISSED, SlotResult.MISSED, SlotResult.ISSUED]
+    assert "caught up" in decided(session)[0][1]
 
 
 def test_a_slot_beyond_the_grace_is_missed_not_sent(session: Session) -> None:
     a_due_newsletter(session)
     late = FRIDAY + GRACE + timedelta(minutes=1)
-    (due,) = issues.due_slots(session, now=late)
-    assert issues.decide_slot(session, due, grace=GRACE, now=late) is None
-    assert slots(session) == [(SlotResult.MISSED, "found 6.0 h late; the grace is 6.0 h")]
+    (due,) = slots.due_slots(session, now=late)
+    assert slots.decide_slot(session, due, grace=GRACE, now=late) is None
+    assert decided(session) == [(SlotResult.MISSED, "found 6.0 h late; the grace is 6.0 h")]
 
 
 def test_changing_a_schedule_fires_nothing_of_the_past(session: Session) -> None:
     newsletter = a_newsletter(session)
     newsletters.schedule(session, newsletter, cron="0 7 * * *", timezone="Europe/Paris", now=FRIDAY, since=FRIDAY)
-    assert issues.due_slots(session, now=FRIDAY + timedelta(hours=1)) == []
+    assert slots.due_slots(session, now=FRIDAY + timedelta(hours=1)) == []
 
 
 def test_a_paused_newsletter_is_never_due(session: Session) -> None:
     newsletter = a_due_newsletter(session)
     newsletters.edit(session, newsletter, values={"is_paused": True}, now=NOW)
-    assert issues.due_slots(session, now=FRIDAY) == []
+    assert slots.due_slots(session, now=FRIDAY) == []
 
 
 def test_a_draft_takes_its_words_from_the_articles(session: Session) -> None:

@@ -232,7 +232,7 @@ def test_templates_are_found_inside_an_installed_package(tmp_path: Path) -> None
         "import mailer, mailer.rendering as r, datetime;"
         f"assert mailer.__file__.startswith({str(tmp_path)!r});"
         "n = dict(name='N', description='', url='https://x.example', publisher='P', postal_address='A',"
-        "brand_color='#0F5C5C', brand_color_dark='#7CC7BD');"
+        "brand_color='#0F5C5C', brand_color_dark='#7CC7BD', logo=None, font='serif');"
         "print(r.render('confirm', language='fr', "
         "context=dict(newsletter=n, address='a', confirm_url='https://x', days=7)).subject)"
     )

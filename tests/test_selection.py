@@ -136,3 +136,34 @@ def test_the_first_article_with_a_picture_leads(session: Session, newsletter: Ne
     an_article(session, newsletter, "a", seen=NOW + timedelta(hours=1))
     chosen = selection.select_articles(session, newsletter, now=LATER).chosen
     assert [(one.article.guid, one.layout) for one in chosen] == [("a", Layout.CARD), ("b", Layout.LEAD)]
+
+
+def test_only_categories_that_the_newsletter_takes_are_chosen(session: Session, newsletter: Newsletter) -> None:
+    values = {"include_categories": ["Société", "Sport"], "exclude_categories": ["publireportage"]}
+    newsletters.edit(session, newsletter, values=values, now=NOW)
+    for slug, categories in [("a", ["société"]), ("b", ["Sport", "Publireportage"]), ("c", ["Météo"]), ("d", [])]:
+        an_article(session, newsletter, slug, seen=NOW, topics=categories)
+    assert titles(session, newsletter) == ["a"]
+    assert set(reasons(session, newsletter).values()) == {str(selection.Why.CATEGORY)}
+
+
+def test_too_few_articles_wait_no_longer_than_the_newsletter_says(session: Session, newsletter: Newsletter) -> None:
+    newsletters.edit(session, newsletter, values={"min_articles": 3, "max_wait_days": 5}, now=NOW)
+    an_article(session, newsletter, "a", seen=NOW)
+    for days, is_enough in [(4, False), (5, True)]:
+        found = selection.select_articles(session, newsletter, now=NOW + timedelta(days=days))
+        assert found.is_enough == is_enough
+
+
+def test_what_is_held_or_withdrawn_is_left_out_with_its_reason(session: Session, newsletter: Newsletter) -> None:
+    an_article(session, newsletter, "held", seen=NOW, status="held", status_code="held_by_hand")
+    an_article(session, newsletter, "gone", seen=NOW, status="withdrawn", status_code="page_gone")
+    assert reasons(session, newsletter) == {"held": "held by the newsroom", "gone": "withdrawn: its page is gone"}
+
+
+def test_what_waited_too_long_is_no_news_any_more(session: Session, newsletter: Newsletter) -> None:
+    an_article(session, newsletter, "first", seen=NOW)
+    publish(session, newsletter, now=NOW + timedelta(hours=1))
+    an_article(session, newsletter, "waits", seen=NOW + timedelta(hours=2))
+    assert titles(session, newsletter, now=NOW + timedelta(days=35)) == ["waits"]
+    assert reasons(session, newsletter, now=NOW + timedelta(days=36)) == {"waits": "first seen more than 35 days ago"}

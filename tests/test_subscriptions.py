@@ -1,13 +1,15 @@
 """In by asking and confirming, out at once, and nothing mailed that was not asked for."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from mailer import addresses, links, subscriptions
+from mailer import addresses, links, subscriptions, topics
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
@@ -17,6 +19,7 @@ from mailer.models.audience import (
     SubscriptionState,
     Suppression,
 )
+from mailer.models.choices import Rhythm
 from mailer.models.content import MailKind, Variant
 from mailer.models.deliveries import Delivery
 from mailer.subscriptions import Origin
@@ -189,3 +192,56 @@ def test_unconfirmed_sign_ups_are_erased_after_their_link_expired(session: Sessi
 )
 def test_only_a_truncated_network_is_stored(host: str | None, network: str | None) -> None:
     assert subscriptions.truncate(host) == network
+
+
+def wish(session: Session, subscription_id: int, **wanted: Any) -> subscriptions.Wish:
+    return replace(subscriptions.wish_of(subscriptions.get(session, subscription_id)), **wanted)
+
+
+def test_a_choice_is_kept_and_logged_with_what_changed(session: Session) -> None:
+    (reader,) = readers(session, a_newsletter(session), 1)
+    wanted = wish(session, reader.id, language="en", rhythm=Rhythm.WEEKLY)
+    assert subscriptions.choose(session, reader.id, wanted, origin=Origin(source="preferences"), now=NOW)
+    assert subscriptions.wish_of(subscriptions.get(session, reader.id)) == wanted
+    last = session.execute(select(Consent).order_by(Consent.id.desc()).limit(1)).scalar_one()
+    assert (last.event, last.detail, last.source) == (ConsentEvent.CHANGED, "language=en rhythm=weekly", "preferences")
+
+
+def test_choosing_the_same_again_changes_and_logs_nothing(session: Session) -> None:
+    (reader,) = readers(session, a_newsletter(session), 1)
+    count = session.execute(select(func.count()).select_from(Consent)).scalar_one()
+    assert not subscriptions.choose(session, reader.id, wish(session, reader.id), origin=Origin(), now=NOW)
+    assert session.execute(select(func.count()).select_from(Consent)).scalar_one() == count
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"topics": ("cuisine",)}, "no topic “cuisine”"),
+        ({"topics": ("societe", "economie")}, "in order"),
+        ({"language": "xx"}, "language must be"),
+        ({"paused_until": NOW + timedelta(days=400)}, "at most 366 days"),
+    ],
+)
+def test_what_is_not_to_be_had_is_refused_and_nothing_changes(
+    session: Session, wanted: dict[str, Any], told: str
+) -> None:
+    newsletter = a_newsletter(session)
+    for slug in ("economie", "societe"):
+        topics.put(session, newsletter, slug, names={"fr": slug}, rules={"categories": [slug]})
+    (reader,) = readers(session, newsletter, 1)
+    before = wish(session, reader.id)
+    with pytest.raises(subscriptions.WishInvalid, match=told):
+        subscriptions.choose(session, reader.id, replace(before, **wanted), origin=Origin(), now=NOW)
+    assert wish(session, reader.id) == before
+
+
+def test_who_comes_back_by_the_form_is_not_paused_any_more(session: Session) -> None:
+    newsletter = a_newsletter(session)
+    (reader,) = readers(session, newsletter, 1)
+    paused = wish(session, reader.id, paused_until=NOW + timedelta(days=30))
+    subscriptions.choose(session, reader.id, paused, origin=Origin(), now=NOW)
+    subscriptions.end(session, reader.id, EndedReason.UNSUBSCRIBED, origin=Origin(), now=NOW)
+    asked = subscriptions.request(session, newsletter, "r0@example.org", language="fr", origin=Origin(), now=NOW)
+    subscriptions.handle_request(session, asked, now=NOW)
+    assert wish(session, reader.id).paused_until is None

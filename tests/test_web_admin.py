@@ -23,7 +23,7 @@ from tests.desk import (
     speak,
     started,
 )
-from tests.factories import an_article
+from tests.factories import an_article, readers
 from tests.web_site import heading, pending_reader
 
 
@@ -94,6 +94,20 @@ def test_the_next_issue_is_shown_with_reasons_and_drafted_on_demand(desk: httpx.
     assert "dated in the future" in page
     response = press(desk, "/admin/newsletters/courrier/next", "/admin/newsletters/courrier/next")
     assert response.headers["location"] == "/admin/issues/1?done=drafted"
+
+
+def test_the_next_issue_is_shown_as_of_a_moment_and_as_a_reader_gets_it(desk: httpx.Client) -> None:
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        readers(session, newsletter, 1)
+        an_article(session, newsletter, "eau", seen=clock.now() - timedelta(minutes=1))
+    path = "/admin/newsletters/courrier/next"
+    assert "after the cut-off at 2020-01-01 07:00 UTC" in desk.get(path, params={"at": "2020-01-01T08:00"}).text
+    page = desk.get(path, params={"as": "r0@example.org"})
+    assert "Le titre de eau" in page.text
+    assert ">Draft this issue<" not in page.text
+    unknown = desk.get(path, params={"as": "nobody@example.org", "at": "soon"})
+    assert (unknown.status_code, "This address is no reader" in unknown.text) == (404, True)
 
 
 def test_an_issue_of_nothing_cannot_be_drafted(desk: httpx.Client) -> None:

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailer import clock, links, subscriptions
+from mailer import clock, links, newsletters, subscriptions, topics
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason, SubscriptionState
+from mailer.models.choices import Rhythm
 from tests.conftest import SmtpInbox
 from tests.web_site import (
     COOKIE,
@@ -289,6 +291,80 @@ def test_a_language_that_we_do_not_speak_is_refused(site: Site, language: str) -
     confirmed_reader()
     response = site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data={"language": language})
     assert response.status_code == 422
+
+
+def with_topics() -> None:
+    """The newsletter has two topics."""
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        for slug, name in (("economie", "Économie"), ("societe", "Société")):
+            topics.put(session, newsletter, slug, names={"fr": name}, rules={"categories": [name]})
+
+
+def wish() -> subscriptions.Wish:
+    """What subscription number 1 wants."""
+    with transaction() as session:
+        return subscriptions.wish_of(subscriptions.get(session, 1))
+
+
+def test_a_reader_chooses_topics_rhythm_and_a_pause(site: Site) -> None:
+    confirmed_reader()
+    with_topics()
+    day = (clock.now() + timedelta(days=9)).date()
+    choices = {"language": "fr", "topic": ["societe"], "rhythm": "weekly", "paused_until": day.isoformat()}
+    page = site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data=choices).text
+    assert (wish().topics, wish().rhythm) == (("societe",), Rhythm.WEEKLY)
+    assert (
+        (wish().paused_until or clock.now()).astimezone(ZoneInfo("Europe/Paris")).isoformat().startswith(f"{day}T00:00")
+    )
+    assert '<input type="checkbox" id="topic-societe" name="topic" value="societe" checked>' in page
+    assert '<label for="topic-societe">Société</label>' in page
+    assert '<input type="checkbox" id="topic-economie" name="topic" value="economie">' in page
+    assert '<label for="topic-economie">Économie</label>' in page
+    assert '<input type="radio" id="rhythm-weekly" name="rhythm" value="weekly" checked>' in page
+    assert '<label for="rhythm-weekly">Au plus un numéro par semaine</label>' in page
+    assert f'name="paused_until" value="{day}"' in page
+
+
+def test_looking_at_the_preferences_changes_nothing(site: Site) -> None:
+    confirmed_reader()
+    with_topics()
+    before = wish()
+    for query in ("", "?rhythm=weekly&topic=societe&paused_until=2099-01-01"):
+        assert site.client.get(f"/p/{site.token(Purpose.PREFERENCES)}{query}").status_code == 200
+    assert wish() == before
+
+
+@pytest.mark.parametrize("ticked", [[], ["economie", "societe"], ["unknown", "economie", "societe", "<b>"]])
+def test_all_topics_and_none_are_the_same(site: Site, ticked: list[str]) -> None:
+    confirmed_reader()
+    with_topics()
+    choices = {"language": "fr", "rhythm": "each", "topic": ticked}
+    assert site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data=choices).status_code == 200
+    assert wish().topics == ()
+
+
+@pytest.mark.parametrize("day", ["", "2001-01-01", "tomorrow", "0001-01-01", "9999-12-31", "2026-02-30"])
+def test_a_pause_without_a_day_to_come_is_none_and_a_long_one_is_a_year(site: Site, day: str) -> None:
+    confirmed_reader()
+    choices = {"language": "fr", "rhythm": "each", "paused_until": day}
+    assert site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data=choices).status_code == 200
+    assert (wish().paused_until is not None) == (day == "9999-12-31")
+
+
+def test_a_rhythm_that_there_is_not_is_refused(site: Site) -> None:
+    confirmed_reader()
+    choices = {"language": "fr", "rhythm": "hourly"}
+    assert site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data=choices).status_code == 422
+
+
+def test_choosing_the_language_alone_leaves_the_rest(site: Site) -> None:
+    confirmed_reader()
+    with_topics()
+    path = f"/p/{site.token(Purpose.PREFERENCES)}"
+    site.client.post(path, data={"language": "fr", "rhythm": "monthly", "topic": ["societe"]})
+    site.client.post(path, data={"language": "en"})
+    assert (wish().language, wish().topics, wish().rhythm) == ("en", ("societe",), Rhythm.MONTHLY)
 
 
 def test_the_preferences_of_who_left_lead_to_the_way_back(site: Site) -> None:

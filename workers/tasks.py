@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mailer import clock, polling, queue, scheduling, sending, settings, subscriptions, upkeep
+from mailer import clock, fetching, polling, queue, rechecking, scheduling, sending, settings, subscriptions, upkeep
 from mailer.db import transaction
 from workers.app import app
 
@@ -18,8 +18,15 @@ def tick() -> None:
 
 @app.task(name=queue.READ_FEED)
 def read_feed(feed_id: int) -> None:
-    """Read one feed."""
+    """Read one feed, then the pages of what is new in it."""
     polling.read_feed(feed_id)
+    rechecking.look_at_new(feed_id)
+
+
+@app.task(name=queue.FETCH_PICTURES)
+def fetch_pictures() -> None:
+    """Fetch the pictures that are due."""
+    fetching.fetch_due(budget_seconds=SEND_SECONDS)
 
 
 @app.task(name=queue.HANDLE_SIGNUP)

@@ -5,16 +5,18 @@ from typing import Annotated
 
 import typer
 
-from mailer.cli import articles, demo, feeds, issues, newsletters, output, subscribers, system, users
+from mailer.cli import articles, demo, feeds, issues, newsletters, output, pictures, subscribers, system, topics, users
 
 app = typer.Typer(
     name="mailer", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 app.add_typer(newsletters.app, name="newsletter")
 app.add_typer(feeds.app, name="feed")
+articles.app.command("pictures")(pictures.show)
 app.add_typer(articles.app, name="article")
 app.add_typer(issues.app, name="issue")
 app.add_typer(subscribers.app, name="subscribers")
+app.add_typer(topics.app, name="topic")
 app.add_typer(users.app, name="user")
 app.add_typer(system.config, name="config")
 app.command()(demo.demo)

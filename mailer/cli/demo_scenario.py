@@ -7,11 +7,12 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from mailer import clock, issues, ledger, newsletters, schedules
+from mailer import baselines, clock, issues, ledger, newsletters, schedules
 from mailer.cli.demo_installation import SLUG, TIMEZONE, Installation, Progress, set_up_newsletter
 from mailer.cli.demo_readers import CheckFailed, Inbox, Mail, Reader, browser, first, wait_until
 from mailer.db import transaction
 from mailer.models.content import Article, Feed, Issue, IssueState, Slot
+from mailer.models.intake import Baseline
 
 READERS = (("Léa", "lea@example.org"), ("Timour", "timour@example.org"), ("Ainoura", "ainoura@example.org"))
 # Slots of the last minutes: within the grace, and each of them decided once.
@@ -106,7 +107,10 @@ def _publish_two_more(installation: Installation, *, has_own_feed: bool) -> None
         count = len(session.execute(select(Article.id)).all())
         now = clock.now()
         if has_own_feed:
-            newsletters.add_feed(session, newsletter, f"{installation.site_url}/late.xml", now=now)
+            feed = newsletters.add_feed(session, newsletter, f"{installation.site_url}/late.xml", now=now)
+            # Its articles are dated before the first issue: without a choice they would count as an archive.
+            newest = baselines.Choice(kind=Baseline.LAST, count=2)
+            baselines.choose(session, newsletter.id, feed.id, newest, now=now)
     browser(installation).post(f"{installation.site_url}/publish-later").raise_for_status()
     with transaction() as session:
         ids = list(session.execute(select(Feed.id)).scalars())

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from mailer import clock, issues, ledger, newsletters, queue, remedies, schedules, selection
-from mailer.cli import output, settling, watching
+from mailer import clock, explanations, issues, ledger, newsletters, queue, remedies, schedules, selection
+from mailer.cli import checks, output, settling, watching
 from mailer.cli.newsletters import Slug
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
@@ -15,6 +15,7 @@ from mailer.models.content import Issue, IssueState, WhenUncertain
 from mailer.models.deliveries import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Issues: see the next one, create, send, watch.", rich_markup_mode=None)
+app.command()(checks.check)
 app.command()(settling.uncertain)
 app.command()(settling.settle)
 
@@ -42,31 +43,40 @@ def show(issue_id: IssueId) -> None:
         articles = [
             {"title": one.title, "layout": layout, "url": one.url} for one, layout in issues.placed(session, issue_id)
         ]
-        value = {**_value(session, issue), "articles": articles}
+        value = {**_value(session, issue), "articles": articles, "findings": issue.findings}
     lines = [
         f"{name.replace('_', ' '):14} {'–' if one is None else one}"
         for name, one in value.items()
-        if name != "articles"
+        if name not in ("articles", "findings")
     ]
     lines[4:4] = [f"  {one}" for one in remedies.explain(issue.state_code, None)]
     lines += [f"  {one['layout']:5} {one['title']}" for one in articles]
+    lines += [f"  {one['severity']:6} {one['words']}" for one in issue.findings]
     output.emit(value, text="\n".join(lines))
 
 
 @app.command("next")
-def next_(slug: Slug) -> None:
-    """Show what the next issue would hold as of now, with the reason for every article in or out. Changes nothing.
+def next_(
+    slug: Slug,
+    at: Annotated[
+        datetime | None, typer.Option(help="As of this moment, in the newsletter's zone; now if left out.")
+    ] = None,
+    reader: Annotated[str | None, typer.Option("--as", metavar="ADDRESS", help="As this reader would get it.")] = None,
+) -> None:
+    """Show what the next issue would hold, with the reason for every article in or out. Changes nothing.
 
     Example:
 
-      mailer issue next hebdo
+      mailer issue next hebdo --at 2026-11-20T08:00 --as lea@example.org
     """
     now = clock.now()
     with transaction() as session:
         newsletter = newsletters.get(session, slug)
-        found = selection.select_articles(session, newsletter, now=now)
-        due_at = newsletters.next_slot(newsletter, now=now)
         zone = schedules.zone(newsletter.timezone)
+        moment = at.replace(tzinfo=zone).astimezone(UTC) if at else now
+        told = explanations.explain(session, newsletter, at=moment, now=now, subscriber=reader)
+        due_at = newsletters.next_slot(newsletter, now=moment)
+        found = told.selection
         value = {
             "newsletter": slug,
             "due_at": due_at,
@@ -74,17 +84,14 @@ def next_(slug: Slug) -> None:
             "window_end": found.window_end,
             "is_enough": found.is_enough,
             "readers": newsletters.count_readers(session, newsletter.id),
+            "aside": told.aside_words,
             "articles": [_choice(one) for one in found.chosen],
-            "left_out": [_choice(one) for one in found.left_out],
+            "left_out": [_choice(one) for one in (*found.left_out, *told.late)],
         }
-    lines = [f"{slug} has no schedule; its issues are made by hand."]
+    heading = f"{slug} has no schedule; its issues are made by hand."
     if due_at is not None:
-        lines = [f"Next issue of {slug}: {due_at.astimezone(zone):%A %d %B %Y, %H:%M %Z}"]
-    lines += [f"  {one.layout or '':5} {one.article.title}\n        {one.reason}" for one in found.chosen]
-    lines += [f"  out   {one.article.title}\n        {one.reason}" for one in found.left_out]
-    if not found.chosen:
-        lines.append("Nothing new since the last issue: it would be skipped.")
-    output.emit(value, text="\n".join(lines))
+        heading = f"Next issue of {slug}: {due_at.astimezone(zone):%A %d %B %Y, %H:%M %Z}"
+    output.emit(value, text="\n".join([heading, *_in_words(told)]))
 
 
 @app.command()
@@ -104,6 +111,9 @@ def send(
     when_uncertain: Policy = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask to type the number of readers.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Show the progress until it is sent.")] = False,
+    despite_checks: Annotated[
+        bool, typer.Option("--despite-checks", help="Let it leave with what the checks find (mailer issue check).")
+    ] = False,
 ) -> None:
     """Send an issue now. Asks to type the number of readers, unless --yes.
 
@@ -115,11 +125,15 @@ def send(
         issue = issues.get(session, issue_id)
         count = newsletters.count_readers(session, issue.newsletter_id)
         subject, name, sender = issue.subject, issue.newsletter.name, issue.newsletter.sender_address
+        if not despite_checks:
+            checks.fail_if_blocked(session, issue)
     output.say(f"  {subject}\n  to {count:,} readers of {name}, from {sender}, now")
     if not yes:
         _ask_for(count)
     with transaction() as session:
         issue = issues.get(session, issue_id)
+        if despite_checks:
+            checks.let_pass(session, issue)
         issues.schedule_now(session, issue, now=clock.now())
         _choose(session, issue, when_uncertain)
     try:
@@ -229,6 +243,16 @@ def deliveries(
     )
 
 
+def _in_words(told: explanations.Explanation) -> list[str]:
+    found = told.selection
+    lines = [told.aside_words] if told.aside_words else []
+    lines += [f"  {one.layout or '':5} {one.article.title}\n        {one.reason}" for one in found.chosen]
+    lines += [f"  out   {one.article.title}\n        {one.reason}" for one in (*found.left_out, *told.late)]
+    if not found.chosen and not told.aside:
+        lines.append("Nothing new since the last issue: it would be skipped.")
+    return lines
+
+
 def _ask_for(count: int) -> None:
     output.need_terminal()
     typed = typer.prompt(f"Type {count} to send", err=True)
@@ -259,6 +283,8 @@ def _value(session: Session, issue: Issue) -> dict[str, object]:
         "started_at": issue.started_at,
         "finished_at": issue.finished_at,
         "recipients": issue.recipients,
+        "readers_not_due": issue.readers_not_due,
+        "readers_without_news": issue.readers_without_news,
         "accepted": found.accepted,
         "refused": found.refused,
         "skipped": found.skipped,

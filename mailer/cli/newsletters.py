@@ -130,10 +130,12 @@ def _assignments(given: list[str] | None) -> dict[str, object]:
         name, separator, value = one.partition("=")
         if not separator:
             raise newsletters.NewsletterInvalid(f"“{one}” is not FIELD=VALUE.")
-        is_number = name in ("min_articles", "max_articles", "max_age_days")
+        is_number = name in newsletters.BOUNDS
         if is_number and not value.isdecimal():
             raise newsletters.NewsletterInvalid(f"{name} must be a number, not “{value}”.")
         values[name] = int(value) if is_number else value == "true" if name == "is_paused" else value
+        if name in ("include_categories", "exclude_categories"):
+            values[name] = [part.strip() for part in value.split(",") if part.strip()]
     return values
 
 

@@ -20,6 +20,8 @@ from sqlalchemy.exc import ProgrammingError
 from mailer import (
     accounts,
     addresses,
+    attributes,
+    discovery,
     dkim,
     inlining,
     issues,
@@ -30,11 +32,13 @@ from mailer import (
     settings,
     settling,
     subscriptions,
+    topics,
 )
 from mailer.cli.demo_folder import FolderNotOurs
 from mailer.embedded.inbox import InboxFailed
 from mailer.embedded.processes import ChildDied, ChildNotStarted
 from mailer.embedded.services import DataDirectoryInUse, ServicesFailed
+from mailer.feeds import fetch
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -52,11 +56,17 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (addresses.AddressInvalid, USAGE),
     (accounts.AccountInvalid, USAGE),
     (newsletters.NewsletterInvalid, USAGE),
+    (attributes.AttributeInvalid, USAGE),
+    (topics.TopicInvalid, USAGE),
+    (subscriptions.WishInvalid, USAGE),
     (schedules.ScheduleInvalid, USAGE),
     (InboxFailed, USAGE),
     (FolderNotOurs, USAGE),
     (newsletters.NewsletterNotFound, NOT_FOUND),
     (newsletters.FeedNotFound, NOT_FOUND),
+    (topics.TopicNotFound, NOT_FOUND),
+    (discovery.NoFeedFound, NOT_FOUND),
+    (fetch.FeedUnreachable, TRY_AGAIN),
     (issues.IssueNotFound, NOT_FOUND),
     (subscriptions.SubscriptionNotFound, NOT_FOUND),
     (accounts.AccountNotFound, NOT_FOUND),

@@ -1,18 +1,25 @@
 """`mailer subscribers …`"""
 
+from datetime import UTC, date, datetime, time
 from typing import Annotated
 
 import typer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import addresses, clock, newsletters, subscriptions
+from mailer import addresses, attributes, clock, newsletters, schedules, subscriptions
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
 from mailer.models.audience import Consent, EndedReason, Subscriber, Subscription, SubscriptionState
+from mailer.models.choices import Rhythm
+from mailer.models.content import Newsletter
 
-app = typer.Typer(no_args_is_help=True, help="Subscribers: list, show, add, unsubscribe, stats.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Subscribers: list, show, add, choose, describe, unsubscribe, stats.",
+    rich_markup_mode=None,
+)
 
 Address = Annotated[str, typer.Argument(metavar="ADDRESS")]
 
@@ -54,8 +61,10 @@ def show(address: Address) -> None:
             {"at": one.at, "event": one.event, "source": one.source, "network": one.network, "detail": one.detail}
             for one in entries
         ]
-        value = {"address": found.address, "subscriptions": standing, "consents": consents}
+        known = {"name": found.name, "attributes": dict(found.attributes)}
+        value = {"address": found.address, **known, "subscriptions": standing, "consents": consents}
     lines = [found.address]
+    lines += [f"  {name}: {text}" for name, text in {"name": known["name"], **found.attributes}.items() if text]
     lines += [f"  subscription {one['id']}: {one['state']}" for one in standing]
     lines += [f"  {one['at']}  {one['event']}  {one['source'] or ''}" for one in consents]
     output.emit(value, text="\n".join(lines))
@@ -83,14 +92,65 @@ def add(
 
 
 @app.command()
+def choose(
+    slug: Slug,
+    address: Address,
+    topic: Annotated[list[str] | None, typer.Option(help="May be repeated; “all” for every topic.")] = None,
+    rhythm: Annotated[Rhythm | None, typer.Option(help="At most one issue a day, week or month, or each.")] = None,
+    pause_until: Annotated[str | None, typer.Option(metavar="DAY", help="Such as 2026-12-24; “none” ends it.")] = None,
+    language: Annotated[str | None, typer.Option(help="The language of the mails.")] = None,
+) -> None:
+    """Choose for a reader, at their wish: topics, rhythm, a pause, the language. What is left out stays.
+
+    Example:
+
+      mailer subscribers choose hebdo lea@example.org --rhythm weekly --pause-until 2026-12-24
+    """
+    with transaction() as session:
+        newsletter = newsletters.get(session, slug)
+        subscription = _subscription(session, newsletter, address)
+        before = subscriptions.wish_of(subscription)
+        wanted = subscriptions.Wish(
+            language=language or before.language,
+            topics=before.topics if topic is None else tuple(sorted(set(topic) - {"all"})),
+            rhythm=rhythm or before.rhythm,
+            paused_until=before.paused_until if pause_until is None else _day(pause_until, newsletter.timezone),
+        )
+        origin = subscriptions.Origin(source="command line")
+        changed = subscriptions.choose(session, subscription.id, wanted, origin=origin, now=clock.now())
+        value = _value(subscription, address)
+    output.emit({**value, "changed": changed}, text="Changed." if changed else "It was so already.")
+
+
+@app.command()
+def describe(
+    address: Address,
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="FIELD=VALUE", help="May be repeated; nothing after = removes it.")
+    ],
+) -> None:
+    """Note a reader's name, and other texts that merge fields may use.
+
+    Example:
+
+      mailer subscribers describe lea@example.org --set "name=Léa Martin" --set city=Almaty
+    """
+    values = dict(one.split("=", 1) for one in set_ if "=" in one)
+    if len(values) < len(set_):
+        raise attributes.AttributeInvalid("--set takes FIELD=VALUE, each field once.")
+    with transaction() as session:
+        found = _find(session, address)
+        attributes.change(session, found, values)
+        value = {"address": found.address, "name": found.name, "attributes": found.attributes}
+    output.emit(value, text="Noted.")
+
+
+@app.command()
 def unsubscribe(slug: Slug, address: Address) -> None:
     """End a reader's subscription at their wish."""
     with transaction() as session:
         newsletter = newsletters.get(session, slug)
-        chosen = (Subscription.subscriber_id == _find(session, address).id, Subscription.newsletter_id == newsletter.id)
-        subscription_id = session.execute(select(Subscription.id).where(*chosen)).scalar_one_or_none()
-        if subscription_id is None:
-            raise subscriptions.SubscriptionNotFound(f"This address has no subscription to “{slug}”.")
+        subscription_id = _subscription(session, newsletter, address).id
         origin = subscriptions.Origin(source="command line")
         ended = subscriptions.end(session, subscription_id, EndedReason.REMOVED, origin=origin, now=clock.now())
     output.emit({"ended": ended}, text="Unsubscribed." if ended else "Was unsubscribed already.")
@@ -115,12 +175,32 @@ def _find(session: Session, address: str) -> Subscriber:
     return found
 
 
+def _subscription(session: Session, newsletter: Newsletter, address: str) -> Subscription:
+    chosen = (Subscription.subscriber_id == _find(session, address).id, Subscription.newsletter_id == newsletter.id)
+    found = session.execute(select(Subscription).where(*chosen)).scalar_one_or_none()
+    if found is None:
+        raise subscriptions.SubscriptionNotFound(f"This address has no subscription to “{newsletter.slug}”.")
+    return found
+
+
+def _day(day: str, timezone: str) -> datetime | None:
+    if day == "none":
+        return None
+    try:
+        return datetime.combine(date.fromisoformat(day), time(), tzinfo=schedules.zone(timezone)).astimezone(UTC)
+    except ValueError as error:
+        raise subscriptions.WishInvalid(f"“{day}” is not a day such as 2026-12-24.") from error
+
+
 def _value(one: Subscription, address: str) -> dict[str, object]:
     return {
         "id": one.id,
         "address": address,
         "state": one.state,
         "language": one.language,
+        "topics": one.topics,
+        "rhythm": one.rhythm,
+        "paused_until": one.paused_until,
         "source": one.source,
         "requested_at": one.requested_at,
         "confirmed_at": one.confirmed_at,

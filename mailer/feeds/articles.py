@@ -17,10 +17,27 @@ _LONGEST_GUID: Final = 500
 _LONGEST_NAME: Final = 100
 _MOST_TOPICS: Final = 20
 _TITLE_FROM_TEXT: Final = 80
-# A picture this narrow is an icon, an avatar or a button.
-_NARROW: Final = 200
+# A picture this narrow, in pixels, is an icon, an avatar or a button.
+NARROW: Final = 200
 # A description without a content element beside it is the article itself if it is this long.
 _FULL_TEXT: Final = 1500
+# How newsrooms mark in a feed what only paying readers may read, casefolded.
+_LOCKED_TOPICS: Final = frozenset(
+    {
+        "abonnés",
+        "réservé aux abonnés",
+        "article réservé aux abonnés",
+        "premium",
+        "subscribers only",
+        "subscriber-only",
+        "subscriber only",
+        "members only",
+        "members-only",
+        "paywall",
+        "для подписчиков",
+        "только для подписчиков",
+    }
+)
 _NO_PICTURES: Final = (
     "gravatar.com/avatar",
     "feedburner.com/~",
@@ -55,6 +72,7 @@ class RawArticle:
     published: str = ""
     updated: str = ""
     pictures: Sequence[Picture] = ()
+    is_locked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +84,8 @@ class RawFeed:
     home: str
     language: str
     articles: Sequence[RawArticle]
+    kind: str = "RSS"
+    withdrawn: Sequence[str] = ()
 
 
 def finish(raw: RawFeed) -> ParsedFeed:
@@ -78,7 +98,14 @@ def finish(raw: RawFeed) -> ParsedFeed:
         home_url=home,
         language=language,
         articles=_unique([article for article in articles if article is not None]),
+        kind=raw.kind,
+        withdrawn=tuple(_short(text.one_line(guid)) for guid in raw.withdrawn if guid.strip()),
     )
+
+
+def has_address(raw: RawArticle) -> bool:
+    """Tell whether an article has a web address of its own."""
+    return bool(urls.absolute(raw.link, *raw.bases) or urls.absolute(text.one_line(raw.guid)))
 
 
 def newest(candidates: Sequence[tuple[datetime | None, int]]) -> list[int]:
@@ -95,14 +122,19 @@ def _article(raw: RawArticle, home: str, feed_language: str | None) -> ParsedArt
     safe_summary = sanitise.clean(raw.summary, link, *raw.bases)
     summary = sanitise.plain(safe_summary)
     safe_content = sanitise.clean(raw.content, link, *raw.bases)
-    content = sanitise.plain(safe_content) if safe_content else summary
     pictures = [*sanitise.images(safe_content), *sanitise.images(safe_summary)]
+    topics = _names(raw.topics)[:_MOST_TOPICS]
+    is_locked = raw.is_locked or any(topic.casefold() in _LOCKED_TOPICS for topic in topics)
+    if is_locked:
+        # Some feeds carry the whole text that the site sells; the summary is what it shows to everybody.
+        safe_content, safe_summary = "", ""
+    content = sanitise.plain(safe_content) if safe_content else summary
     title = text.cut(text.title(raw.title), _LONGEST_TITLE) or text.cut(content or summary, _TITLE_FROM_TEXT)
     if not (title or link):
         return None
     published, updated = dates.parse_date(raw.published), dates.parse_date(raw.updated)
     picture = _picture(raw.pictures, pictures)
-    is_full_text = bool(raw.content.strip()) or len(content) >= _FULL_TEXT
+    is_full_text = bool(safe_content) or (len(content) >= _FULL_TEXT and not is_locked)
     return ParsedArticle(
         guid=_identity(guid, link, title, published),
         url=link or home,
@@ -110,7 +142,7 @@ def _article(raw: RawArticle, home: str, feed_language: str | None) -> ParsedArt
         excerpt=_excerpt(summary, content, title),
         html=safe_content or safe_summary,
         author=text.cut(", ".join(_names(raw.authors)), 2 * _LONGEST_NAME),
-        topics=tuple(_names(raw.topics)[:_MOST_TOPICS]),
+        topics=tuple(topics),
         language=_language(raw.language) or feed_language,
         image_url=picture.url if picture else None,
         image_alt=text.cut(text.one_line(picture.alt), _LONGEST_EXCERPT) if picture else "",
@@ -118,6 +150,8 @@ def _article(raw: RawArticle, home: str, feed_language: str | None) -> ParsedArt
         published_at=published or updated,
         updated_at=updated,
         minutes=text.minutes_to_read(content) if is_full_text and not text.is_shortened(content) else 0,
+        is_locked=is_locked,
+        is_image_in_text=picture is not None and picture.url not in [named.url for named in raw.pictures],
     )
 
 
@@ -125,6 +159,10 @@ def _identity(guid: str, link: str | None, title: str, published: datetime | Non
     identity = guid or (urls.canonical_url(link) if link else "")
     if not identity:
         return _hash(f"{title}\n{published.isoformat() if published else ''}")
+    return _short(identity)
+
+
+def _short(identity: str) -> str:
     return identity if len(identity) <= _LONGEST_GUID else _hash(identity)
 
 
@@ -155,9 +193,9 @@ def _excerpt(summary: str, content: str, title: str) -> str:
 
 def _picture(named: Sequence[Picture], inside: Sequence[sanitise.Image]) -> Picture | None:
     """Choose the picture: those that the feed names come first, then those in the text; narrow ones only if named."""
-    pictures = [picture for picture in named if _may_show(picture.url)]
-    shown = [image for image in inside if _may_show(image.url) and (image.width is None or image.width > _NARROW)]
-    wide = [picture for picture in pictures if picture.width is None or picture.width > _NARROW]
+    pictures = [picture for picture in named if may_show(picture.url)]
+    shown = [image for image in inside if may_show(image.url) and (image.width is None or image.width > NARROW)]
+    wide = [picture for picture in pictures if picture.width is None or picture.width > NARROW]
     wide += [Picture(url=image.url, alt=image.alt, width=image.width) for image in shown]
     chosen = next(iter(wide or pictures), None)
     if chosen is None or chosen.alt:
@@ -166,7 +204,8 @@ def _picture(named: Sequence[Picture], inside: Sequence[sanitise.Image]) -> Pict
     return replace(chosen, alt=alt)
 
 
-def _may_show(url: str) -> bool:
+def may_show(url: str) -> bool:
+    """Tell whether an address may be an article's picture: no drawing that mail programs refuse, no avatar, no smiley."""
     return not _file(url).endswith((".svg", ".svgz")) and not any(part in url for part in _NO_PICTURES)
 
 

@@ -33,23 +33,28 @@ class FeedUnreachable(Exception):
     """No feed came from the address; the message is one sentence for an editor.
 
     `temporary`: asking again later may help. False for an address that can never be read (not http, no host), one in a
-    private network, and 410 Gone.
+    private network, and 410 Gone. `status`: the HTTP status that the address answered, None if it answered none.
     """
 
-    def __init__(self, message: str, *, temporary: bool) -> None:
+    def __init__(self, message: str, *, temporary: bool, status: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.temporary = temporary
+        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchLimits:
-    """How much one reading may take; `body_bytes` counts after decompression."""
+    """How much one reading may take; `body_bytes` counts after decompression.
+
+    `cuts_body`: of a longer body its beginning is enough; otherwise it is refused.
+    """
 
     total_seconds: float = 20
     connect_seconds: float = 5
     body_bytes: int = 10_000_000
     redirects: int = 5
+    cuts_body: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,7 @@ def fetch(
     *,
     etag: str | None = None,
     last_modified: str | None = None,
+    accept: str = ACCEPT,
     limits: FetchLimits = FetchLimits(),
     private_networks: Iterable[network.Network] = (),
 ) -> FetchedFeed | None:
@@ -85,7 +91,7 @@ def fetch(
     if target is None:
         raise FeedUnreachable("This is not an http:// or https:// address that can be asked.", temporary=False)
     conditions = {"If-None-Match": _kept(etag), "If-Modified-Since": _kept(last_modified)}
-    headers = {"User-Agent": USER_AGENT, "Accept": ACCEPT, "Accept-Encoding": "gzip, deflate"}
+    headers = {"User-Agent": USER_AGENT, "Accept": accept, "Accept-Encoding": "gzip, deflate"}
     headers |= {name: value for name, value in conditions.items() if value}
     client = network.open_client(
         deadline=network.Deadline.after(limits.total_seconds),
@@ -125,6 +131,7 @@ def _read(response: httpx.Response, target: httpx.URL, moved_to: str | None, lim
         raise FeedUnreachable(
             f"{_host(target)} answered {_status(response.status_code)}.",
             temporary=response.status_code not in _LASTING_FAILURES,
+            status=response.status_code,
         )
     return FetchedFeed(
         body=_body(response, target, limits),
@@ -141,13 +148,17 @@ def _body(response: httpx.Response, target: httpx.URL, limits: FetchLimits) -> b
         f"The feed at {_host(target)} is larger than {limits.body_bytes / 1_000_000:g} MB.", temporary=True
     )
     announced = response.headers.get("content-length", "")
-    if announced.isascii() and announced.isdigit() and int(announced) > limits.body_bytes:
+    if not limits.cuts_body and announced.isascii() and announced.isdigit() and int(announced) > limits.body_bytes:
         raise too_large
     body = bytearray()
     for piece in _decoded(_limited(response.iter_raw(_CHUNK_BYTES), limits, too_large), response, target):
         body += piece
+        if limits.cuts_body and len(body) >= limits.body_bytes:
+            break
         if len(body) > limits.body_bytes:
             raise too_large
+    # Not a slice, which would be a third copy of what may be 10 MB.
+    del body[limits.body_bytes :]
     return bytes(body)
 
 
@@ -156,9 +167,11 @@ def _limited(pieces: Iterator[bytes], limits: FetchLimits, too_large: FeedUnreac
     received = 0
     for piece in pieces:
         received += len(piece)
-        if received > limits.body_bytes:
+        if received > limits.body_bytes and not limits.cuts_body:
             raise too_large
         yield piece
+        if received > limits.body_bytes:
+            return
 
 
 def _decoded(pieces: Iterator[bytes], response: httpx.Response, target: httpx.URL) -> Iterator[bytes]:

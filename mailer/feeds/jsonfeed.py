@@ -32,6 +32,7 @@ def read(document: str, url: str) -> RawFeed:
     authors = _authors(feed)
     return RawFeed(
         url=url,
+        kind="JSON Feed",
         title=_escaped(feed, "title"),
         home=_string(feed, "home_page_url"),
         language=_string(feed, "language"),
@@ -56,6 +57,7 @@ def _article(item: dict[str, object], feed_authors: list[str], feed_url: str) ->
         language=_string(item, "language"),
         published=_string(item, "date_published"),
         updated=_string(item, "date_modified"),
+        is_locked=any(item.get(name) is True for name in ("_locked", "_premium", "_paywall")),
         pictures=[
             Picture(url=address)
             for name in ("image", "banner_image")

@@ -2,10 +2,7 @@
 
 from typing import Final
 
-from lxml import etree
-from lxml import html as lxml_html
-
-from mailer.feeds import encoding, jsonfeed, markup, urls, xmlfeed
+from mailer.feeds import encoding, jsonfeed, markup, page, xmlfeed
 from mailer.feeds.articles import finish
 from mailer.feeds.parsed import FeedInvalid, ParsedArticle, ParsedFeed
 from mailer.feeds.urls import canonical_url
@@ -13,8 +10,6 @@ from mailer.feeds.urls import canonical_url
 __all__ = ["FeedInvalid", "ParsedArticle", "ParsedFeed", "canonical_url", "parse"]
 
 LARGEST_BODY_BYTES: Final = 10_000_000
-_FEED_TYPES: Final = ("application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml")
-_HEAD_LENGTH: Final = 300_000
 
 
 def parse(body: bytes, *, content_type: str | None, url: str) -> ParsedFeed:
@@ -37,26 +32,8 @@ def parse(body: bytes, *, content_type: str | None, url: str) -> ParsedFeed:
 
 
 def _web_page(document: str, url: str) -> FeedInvalid:
-    suggestion = _feed_named_in(document[:_HEAD_LENGTH], url)
-    if suggestion is None:
+    announced = page.read(document, url).feeds
+    if not announced:
         return FeedInvalid("This is a web page, not a feed.")
+    suggestion = announced[0].url
     return FeedInvalid(f"This is a web page, not a feed; its feed seems to be at {suggestion}.", suggestion=suggestion)
-
-
-def _feed_named_in(page: str, url: str) -> str | None:
-    """Return the feed that a page announces by <link rel="alternate">; None if it announces none."""
-    parser = lxml_html.HTMLParser(no_network=True, encoding="utf-8")
-    try:
-        root = etree.fromstring(page.encode("utf-8", "replace"), parser)
-    except etree.LxmlError:
-        return None
-    if root is None:
-        return None
-    base = next((urls.absolute(node.get("href", ""), url) for node in root.iter("base")), None)
-    for node in root.iter("link"):
-        kind = node.get("type", "").partition(";")[0].strip().lower()
-        if kind in _FEED_TYPES and "alternate" in node.get("rel", "").lower().split():
-            found = urls.absolute(node.get("href", ""), base, url)
-            if found and found != url:
-                return found
-    return None

@@ -23,7 +23,9 @@ class ParsedArticle:
     `guid` is what makes it the same article next time: the feed's own identifier, else the canonical address, else a
     hash of title and date. `title` and `excerpt` are plain text on one line, at most 300 characters; `html` is
     sanitised. `language` is the article's own or its feed's ("fr", "pt-BR"). `image_url` is None without a picture, the
-    dates are aware, in UTC, and None when the feed has none. `minutes` is 0 unless the feed carries the full text.
+    dates are aware, in UTC, and None when the feed has none. `is_image_in_text`: the feed names no picture, so it is the
+    first in the text. `minutes` is 0 unless the feed carries the full text. `is_locked`: for paying readers, so `html`
+    is "" and `excerpt` what the feed shows to everybody.
     """
 
     guid: str
@@ -40,13 +42,20 @@ class ParsedArticle:
     published_at: datetime | None
     updated_at: datetime | None
     minutes: int
+    is_locked: bool = False
+    is_image_in_text: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParsedFeed:
-    """A feed's articles in its own order, newest 500 at most. `home_url` is the site's address, "" if none is known."""
+    """A feed's articles in its own order, newest 500 at most. `home_url` is the site's address, "" if none is known.
+
+    `kind` is "RSS", "Atom" or "JSON Feed". `withdrawn` are the guids of articles that the feed says it took back (RFC 6721).
+    """
 
     title: str
     home_url: str
     language: str | None
     articles: tuple[ParsedArticle, ...] = field(repr=False)
+    kind: str = "RSS"
+    withdrawn: tuple[str, ...] = ()

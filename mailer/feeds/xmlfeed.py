@@ -42,6 +42,8 @@ _PREFIXES: Final = {
     "rssnamespace.org/feedburner/ext/1.0": "feedburner",
     "www.w3.org/1999/xhtml": "xhtml",
 }
+# RFC 6721.
+_DELETED: Final = "{http://purl.org/atompub/tombstones/1.0}deleted-entry"
 _TEXT_TYPES: Final = ("", "text", "text/plain", "plain")
 _HTML_TYPES: Final = (
     "html",
@@ -71,6 +73,10 @@ _SUMMARY: Final = (
     "media:description",
 )  # fmt: skip
 _CONTENT: Final = ("content:encoded", "content", "atom:content", "xhtml:body", "xhtml:div", "body")
+
+_FREE_FIELDS: Final = ("isaccessibleforfree", "isfree", "free")
+_LOCKED_FIELDS: Final = ("accessrights", "access", "premium", "paywall", "ispremium", "restricted", "content_tier")
+_LOCKED_WORDS: Final = ("true", "yes", "1", "premium", "paid", "locked", "subscription", "subscribers", "members")
 
 _LONGEST_PERSON: Final = 500
 
@@ -109,10 +115,12 @@ def read(document: str, url: str) -> RawFeed:
         feed = replace(feed, authors=_authors(fields))
     return RawFeed(
         url=url,
+        kind="Atom" if feed.is_atom else "RSS",
         title=_markup(fields, feed, "title", "atom:title", "dc:title"),
         home=urls.absolute(_link(fields), channel.base, url) or "",
         language=_words(fields, "language", "dc:language") or _inherited_language(channel),
         articles=[_article(element, feed) for element in _newest(elements, feed)],
+        withdrawn=[node.get("ref", "") for node in root.iter(_DELETED)],
     )
 
 
@@ -142,6 +150,7 @@ def _article(element: etree._Element, feed: _Feed) -> RawArticle:
         language=_words(fields, "dc:language", "language") or _inherited_language(element),
         published=_words(fields, *_PUBLISHED),
         updated=_words(fields, *_UPDATED),
+        is_locked=_is_locked(fields),
         pictures=media.pictures(element, functools.partial(_name, feed=feed), base),
     )
 
@@ -243,6 +252,16 @@ def _topics(fields: _Fields) -> list[str]:
         html.escape(node.get("label") or node.get("term") or "", quote=False) or markup.words(node)
         for node in nodes
     ]
+
+
+def _is_locked(fields: _Fields) -> bool:
+    """Tell whether the feed says that the article is for paying readers; there is no common module for it."""
+    for field, nodes in fields.items():
+        local = field.rpartition(":")[2]
+        locking = ("false", "no", "0") if local in _FREE_FIELDS else _LOCKED_WORDS if local in _LOCKED_FIELDS else ()
+        if locking and markup.words(nodes[0]).casefold() in locking:
+            return True
+    return False
 
 
 def _inherited_language(element: etree._Element) -> str:

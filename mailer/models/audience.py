@@ -7,6 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, SmallIntege
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from mailer.models.base import Base
+from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
 
 
@@ -40,7 +41,10 @@ class ConsentEvent(enum.StrEnum):
 
 
 class Subscriber(Base):
-    """A person's address. Preferences belong to the subscription."""
+    """A person's address. Preferences belong to the subscription.
+
+    `attributes` are what else the newsroom knows of the reader, for merge fields: texts by name, such as {"city": "Almaty"}.
+    """
 
     __tablename__ = "subscribers"
 
@@ -48,9 +52,13 @@ class Subscriber(Base):
     address: Mapped[str]
     address_key: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str | None]
+    attributes: Mapped[dict[str, str]] = mapped_column(server_default=text("'{}'"))
     created_at: Mapped[datetime]
 
-    __table_args__ = (CheckConstraint("length(address) <= 320", name="address_length"),)
+    __table_args__ = (
+        CheckConstraint("length(address) <= 320", name="address_length"),
+        CheckConstraint("jsonb_typeof(attributes) = 'object'", name="attributes_object"),
+    )
 
 
 class Subscription(Base):
@@ -63,6 +71,13 @@ class Subscription(Base):
     newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id"))
     state: Mapped[SubscriptionState]
     language: Mapped[str]
+    # Slugs in order; none chosen means all.
+    topics: Mapped[list[str]] = mapped_column(server_default="[]")
+    rhythm: Mapped[Rhythm] = mapped_column(server_default="each")
+    paused_until: Mapped[datetime | None]
+    # The end of the window of the last issue that this reader was given or that held nothing for them; None for those
+    # who get every issue, and so are where the newsletter is.
+    watermark: Mapped[datetime | None]
     source: Mapped[str | None]
     requested_at: Mapped[datetime]
     confirmed_at: Mapped[datetime | None]

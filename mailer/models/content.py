@@ -5,9 +5,13 @@ from datetime import datetime
 
 from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, Integer, SmallInteger, UniqueConstraint
 from sqlalchemy import text as sql
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from mailer.models.base import Base
+from mailer.models.choices import Overflow
+from mailer.models.intake import STATUS_REASONS, ArticleStatus, Baseline, ImageSource, StatusCode
+from mailer.models.pictures import Picture
 
 
 class IssueState(enum.StrEnum):
@@ -37,6 +41,7 @@ class PauseReason(enum.StrEnum):
     LEDGER_MISMATCH = "ledger_mismatch"
     TEMPLATE_INVALID = "template_invalid"
     NOTHING_TO_SEND = "nothing_to_send"
+    CHECKS_FAILED = "checks_failed"
     SERVER_UNREACHABLE = "server_unreachable"
     SERVER_SLOW = "server_slow"
     QUOTA_REACHED = "quota_reached"
@@ -56,6 +61,8 @@ class SlotResult(enum.StrEnum):
     EMPTY = "empty"
     MISSED = "missed"
     FAILED = "failed"
+    # Its issue is made, and waits until the checks before sending find nothing that blocks.
+    HELD = "held"
 
 
 class Layout(enum.StrEnum):
@@ -72,6 +79,14 @@ class MailKind(enum.StrEnum):
     ISSUE = "issue"
     CONFIRM = "confirm"
     ALREADY = "already"
+
+
+class Font(enum.StrEnum):
+    """The typeface of a newsletter's mails: titles with serifs, all without, or what each device reads with."""
+
+    SERIF = "serif"
+    SANS = "sans"
+    SYSTEM = "system"
 
 
 class Newsletter(Base):
@@ -92,6 +107,10 @@ class Newsletter(Base):
     postal_address: Mapped[str]
     brand_color: Mapped[str] = mapped_column(server_default="#0F5C5C")
     brand_color_dark: Mapped[str] = mapped_column(server_default="#7CC7BD")
+    # A picture in place of the name, over https; its width in CSS pixels (the picture should have twice as many).
+    logo_url: Mapped[str | None]
+    logo_width: Mapped[int] = mapped_column(SmallInteger, server_default="160")
+    font: Mapped[Font] = mapped_column(server_default="serif")
     introduction: Mapped[str] = mapped_column(server_default="")
     signature: Mapped[str | None]
     cron: Mapped[str | None]
@@ -102,6 +121,12 @@ class Newsletter(Base):
     min_articles: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     max_articles: Mapped[int] = mapped_column(SmallInteger, server_default="12")
     max_age_days: Mapped[int] = mapped_column(SmallInteger, server_default="30")
+    # Too few articles wait no longer than this; then an issue is made of what there is.
+    max_wait_days: Mapped[int] = mapped_column(SmallInteger, server_default="14")
+    overflow: Mapped[Overflow] = mapped_column(server_default="listed")
+    # Of the feeds: only articles in one of these (any, if empty), and none in one of those.
+    include_categories: Mapped[list[str]] = mapped_column(server_default="[]")
+    exclude_categories: Mapped[list[str]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -109,6 +134,7 @@ class Newsletter(Base):
         CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="slug_form"),
         CheckConstraint("min_articles BETWEEN 1 AND max_articles", name="article_bounds"),
         CheckConstraint("brand_color ~ '^#[0-9A-Fa-f]{6}$' AND brand_color_dark ~ '^#[0-9A-Fa-f]{6}$'", name="colors"),
+        CheckConstraint("logo_width BETWEEN 24 AND 536", name="logo_width"),
     )
 
 
@@ -127,6 +153,10 @@ class Feed(Base):
     next_read_at: Mapped[datetime] = mapped_column(index=True)
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     error: Mapped[str | None]
+    # Articles are pushed by the site's own system; nothing is read.
+    is_pushed: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # Since when nothing new came from a feed whose rhythm is known; None while it keeps to it.
+    silent_since: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 
@@ -137,6 +167,17 @@ class NewsletterFeed(Base):
 
     newsletter_id: Mapped[int] = mapped_column(ForeignKey("newsletters.id", ondelete="CASCADE"), primary_key=True)
     feed_id: Mapped[int] = mapped_column(ForeignKey("feeds.id", ondelete="CASCADE"), primary_key=True, index=True)
+    # None until chosen or settled by baselines.settle, which is when the feed is first read.
+    baseline: Mapped[Baseline | None]
+    baseline_count: Mapped[int | None] = mapped_column(SmallInteger)
+    baseline_since: Mapped[datetime | None]
+    # Articles first seen at or before this were there when the feed was added; None while that is not settled.
+    stock_until: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("baseline <> 'last' OR coalesce(baseline_count, 0) > 0", name="last_has_count"),
+        CheckConstraint("baseline <> 'since' OR baseline_since IS NOT NULL", name="since_has_day"),
+    )
 
 
 class Article(Base):
@@ -163,12 +204,32 @@ class Article(Base):
     published_at: Mapped[datetime | None]
     first_seen_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    status: Mapped[ArticleStatus] = mapped_column(server_default="ready")
+    status_code: Mapped[StatusCode | None]
+    # For paying readers: only a teaser of it is kept and shown.
+    is_locked: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # How many times its title, teaser, text or address changed; the words before are in article_revisions.
+    revision: Mapped[int] = mapped_column(Integer, server_default="0")
+    image_source: Mapped[ImageSource | None]
+    page_read_at: Mapped[datetime | None]
+
+    # None until a tick or an issue has entered the address. Loaded with the article, since every mail shows it.
+    picture: Mapped[Picture | None] = relationship(
+        primaryjoin=lambda: foreign(Article.image_url) == Picture.url, viewonly=True, lazy="selectin"
+    )
 
     __table_args__ = (
         UniqueConstraint("feed_id", "guid"),
         Index("ix_articles_feed_id_first_seen_at", "feed_id", "first_seen_at"),
         Index("ix_articles_canonical_url", "canonical_url"),
+        Index("ix_articles_first_seen_at", "first_seen_at", postgresql_where=sql("image_url IS NOT NULL")),
+        CheckConstraint("(status = 'ready') = (status_code IS NULL)", name="status_has_code"),
     )
+
+    @property
+    def status_reason(self) -> str | None:
+        """Why it is held or withdrawn, in words; None when it is ready."""
+        return STATUS_REASONS[self.status_code] if self.status_code else None
 
 
 class Issue(Base):
@@ -188,6 +249,12 @@ class Issue(Base):
     preview_text: Mapped[str]
     introduction: Mapped[str] = mapped_column(server_default="")
     web_html: Mapped[str | None]
+    # What the checks before sending found last: checks.findings.Finding, as dictionaries.
+    findings: Mapped[list[dict[str, object]]] = mapped_column(JSONB, server_default="[]")
+    checked_at: Mapped[datetime | None]
+    # Codes of findings that an editor lets pass, and since when findings keep the issue from leaving.
+    allowed_findings: Mapped[list[str]] = mapped_column(server_default="[]")
+    held_since: Mapped[datetime | None]
     # Articles first seen in [window_start, window_end) were candidates; the next issue's window starts where this ends.
     window_start: Mapped[datetime | None]
     window_end: Mapped[datetime | None]
@@ -195,6 +262,9 @@ class Issue(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     recipients: Mapped[int] = mapped_column(Integer, server_default="0")
+    # Confirmed readers who are no recipients: their rhythm or pause says later, or nothing was left that they had not had.
+    readers_not_due: Mapped[int] = mapped_column(Integer, server_default="0")
+    readers_without_news: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -245,6 +315,8 @@ class Variant(Base):
     issue_id: Mapped[int | None] = mapped_column(ForeignKey("issues.id", ondelete="CASCADE"))
     kind: Mapped[MailKind]
     language: Mapped[str]
+    # The edition as the newsroom arranged it: for readers of every topic who get each issue.
+    is_edition: Mapped[bool] = mapped_column(server_default=sql("false"))
     # What the rendering was made from; confirmation mails with the same digest share one variant.
     digest: Mapped[bytes]
     nonce: Mapped[str]
@@ -255,7 +327,7 @@ class Variant(Base):
     created_at: Mapped[datetime]
 
     __table_args__ = (
-        UniqueConstraint("issue_id", "language"),
+        Index("ix_variants_issue_id", "issue_id"),
         Index("uq_variants_digest", "digest", unique=True, postgresql_where=sql("issue_id IS NULL")),
         CheckConstraint("(kind = 'issue') = (issue_id IS NOT NULL)", name="issue_kind"),
     )

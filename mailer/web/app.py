@@ -9,11 +9,23 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from mailer import db, logs, settings
-from mailer.web import admin, assets, confirmation, errors, middleware, preferences, probes, public, unsubscribing
+from mailer.web import (
+    admin,
+    assets,
+    confirmation,
+    errors,
+    middleware,
+    pictures,
+    preferences,
+    probes,
+    public,
+    unsubscribing,
+)
 
 ROUTERS: Final = (
     probes.router,
     assets.router,
+    pictures.router,
     confirmation.router,
     unsubscribing.router,
     preferences.router,

@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mailer import brand as brand_colors
 from mailer.web import pages
 
 router = APIRouter()
@@ -43,16 +44,10 @@ def file(request: Request, name: str) -> Response:
 
 def readable_on(color: str) -> str:
     """Return white or black, whichever has the higher contrast on a colour such as 0F5C5C: at least 4.5 (WCAG 2.2)."""
-    red, green, blue = (_linear(int(color[start : start + 2], 16) / 255) for start in (0, 2, 4))
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return "#FFFFFF" if 1.05 / (luminance + 0.05) >= (luminance + 0.05) / 0.05 else "#000000"
+    return max("#FFFFFF", "#000000", key=lambda ink: brand_colors.contrast(ink, f"#{color}"))
 
 
 @functools.cache
 def _files() -> dict[str, bytes]:
     folder = pages.FOLDER / "static"
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _TYPES}
-
-
-def _linear(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)

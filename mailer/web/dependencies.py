@@ -26,6 +26,12 @@ def language(request: HTTPConnection, *known: str | None) -> str:
     return i18n.choose(chosen_language(request), *known, *_accepted(request.headers.get("accept-language", "")))
 
 
+def desk_language(request: HTTPConnection) -> str:
+    """Choose the language of a page of the newsroom's where nobody is signed in: ?lang=, else the browser's."""
+    wanted = (chosen_language(request), *_accepted(request.headers.get("accept-language", "")))
+    return i18n.choose(*wanted, among=i18n.DESK_LANGUAGES)
+
+
 def origin(request: HTTPConnection, *, source: str | None = None, form_version: str | None = None) -> Origin:
     """Say where an act came from, for the consent log: only the client's network is kept."""
     network = subscriptions.truncate(client_host(request))

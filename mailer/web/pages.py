@@ -13,12 +13,12 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from mailer import i18n, links, settings
+from mailer import brand, i18n, links, settings
 from mailer.models.content import Newsletter
 from mailer.web import dependencies
 
 FOLDER: Final = Path(__file__).parent
-LANGUAGE_NAMES: Final = {"fr": "Français", "en": "English"}
+LANGUAGE_NAMES: Final = {"fr": "Français", "en": "English", "ru": "Русский", "kk": "Қазақша"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Publication:
 
 def publication(newsletter: Newsletter) -> Publication:
     """Take from a newsletter what pages show."""
+    colors = brand.palette(newsletter.brand_color, newsletter.brand_color_dark)
     return Publication(
         slug=newsletter.slug,
         name=newsletter.name,
@@ -47,7 +48,7 @@ def publication(newsletter: Newsletter) -> Publication:
         sender_address=newsletter.sender_address,
         publisher=newsletter.publisher,
         postal_address=newsletter.postal_address,
-        brand_url=f"/static/brand/{newsletter.brand_color[1:]}-{newsletter.brand_color_dark[1:]}.css",
+        brand_url=f"/static/brand/{colors.light[1:]}-{colors.dark[1:]}.css",
     )
 
 

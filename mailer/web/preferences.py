@@ -1,17 +1,23 @@
 """A reader's preferences, opened by the link at the foot of a mail (R8)."""
 
-from typing import Annotated
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Form
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import addresses, clock, i18n, links, newsletters, subscriptions
+from mailer import addresses, clock, i18n, links, newsletters, schedules, subscriptions, topics
 from mailer.db import transaction
 from mailer.models.audience import Subscription, SubscriptionState
+from mailer.models.choices import Rhythm, Topic
 from mailer.web import dependencies, errors, pages, rhythm
 
 router = APIRouter(prefix="/p")
+
+MOST_TOPICS: Final = 100
 
 
 @router.api_route("/{token}", methods=["GET", "HEAD"])
@@ -20,41 +26,82 @@ def show(request: Request, token: str) -> Response:
     link = links.read(links.Purpose.PREFERENCES, token)
     with transaction() as session:
         subscription = subscriptions.get(session, link.id)
-    return _page(request, subscription, token, is_saved=False)
+        return _page(request, session, subscription, token, is_saved=False)
 
 
 @router.post("/{token}")
-def save(request: Request, token: str, language: Annotated[str, Form()] = "") -> Response:
-    """Keep what was chosen and show it again."""
+def save(
+    request: Request,
+    token: str,
+    language: Annotated[str, Form()] = "",
+    wanted_rhythm: Annotated[str, Form(alias="rhythm")] = "",
+    topic: Annotated[list[str] | None, Form()] = None,
+    paused_until: Annotated[str | None, Form()] = None,
+) -> Response:
+    """Keep what was chosen and show it again. A page that shows no rhythm sends none: then only the language is chosen."""
     link = links.read(links.Purpose.PREFERENCES, token)
-    if language not in i18n.LANGUAGES:
+    if language not in i18n.LANGUAGES or wanted_rhythm not in ("", *Rhythm):
         return errors.page(request, 422)
+    now = clock.now()
     with transaction() as session:
         subscription = subscriptions.get(session, link.id)
-        if subscription.state != SubscriptionState.ENDED and subscription.language != language:
+        wanted = replace(subscriptions.wish_of(subscription), language=language)
+        if wanted_rhythm:
+            wanted = replace(
+                wanted,
+                rhythm=Rhythm(wanted_rhythm),
+                topics=_told(topics.of(session, subscription.newsletter_id), topic or []),
+                paused_until=_moment(paused_until or "", subscription.newsletter.timezone, now=now),
+            )
+        if subscription.state != SubscriptionState.ENDED:
             origin = dependencies.origin(request, source="preferences")
-            subscriptions.change_language(session, link.id, language, origin=origin, now=clock.now())
+            subscriptions.choose(session, link.id, wanted, origin=origin, now=now)
             subscription = subscriptions.get(session, link.id)
-    return _page(request, subscription, token, is_saved=True)
+        return _page(request, session, subscription, token, is_saved=True)
 
 
-def _page(request: Request, subscription: Subscription, token: str, *, is_saved: bool) -> Response:
+def _told(known: list[Topic], ticked: list[str]) -> tuple[str, ...]:
+    """Return the topics that exist of those that were ticked; all of them are the same as none."""
+    chosen = {one.slug for one in known}.intersection(ticked[:MOST_TOPICS])
+    return () if len(chosen) == len(known) else tuple(sorted(chosen))
+
+
+def _moment(day: str, timezone: str, *, now: datetime) -> datetime | None:
+    """Return when a pause ends: as the day begins for the newsletter. None for no day, one in the past, or no date."""
+    try:
+        until = datetime.combine(date.fromisoformat(day), time(), tzinfo=schedules.zone(timezone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return min(until, now + subscriptions.LONGEST_PAUSE) if until > now else None
+
+
+def _page(request: Request, session: Session, subscription: Subscription, token: str, *, is_saved: bool) -> Response:
     unsubscribe_path = f"/u/{links.sign(links.Purpose.UNSUBSCRIBE, subscription.id)}"
     if subscription.state == SubscriptionState.ENDED:
         return RedirectResponse(unsubscribe_path, status_code=303)
     language = dependencies.language(request, subscription.language)
-    newsletter = subscription.newsletter
-    slot = newsletters.next_slot(newsletter, now=clock.now())
+    newsletter, now = subscription.newsletter, clock.now()
+    until = subscription.paused_until if subscription.paused_until and subscription.paused_until > now else None
+    slot = newsletters.next_slot(newsletter, now=until or now)
+    is_certain = slot is not None and subscription.rhythm == Rhythm.EACH
+    zone = schedules.zone(newsletter.timezone)
     return pages.render(
         request,
         "preferences",
         language=language,
         newsletter=pages.publication(newsletter),
         address=addresses.mask(subscription.subscriber.address),
-        next_issue=rhythm.moment(language, slot, newsletter.timezone) if slot else None,
+        next_issue=rhythm.moment(language, slot, newsletter.timezone) if slot and is_certain else None,
         is_saved=is_saved,
         subscription_language=subscription.language,
         language_names=pages.LANGUAGE_NAMES,
+        topics=[
+            (one.slug, topics.name(one, language), one.slug in subscription.topics or not subscription.topics)
+            for one in topics.of(session, newsletter.id)
+        ],
+        rhythms=[(one.value, rhythm.choice(language, one), one == subscription.rhythm) for one in Rhythm],
+        paused_until=until.astimezone(zone).date().isoformat() if until else "",
+        first_day=(now.astimezone(zone) + timedelta(days=1)).date().isoformat(),
         token=token,
         unsubscribe_path=unsubscribe_path,
     )

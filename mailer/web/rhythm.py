@@ -1,4 +1,4 @@
-"""A newsletter's schedule as a reader reads it: "every Friday at 07:00", not "0 7 * * FRI"."""
+"""A newsletter's schedule, and a reader's own rhythm, in words: "every Friday at 07:00", not "0 7 * * FRI"."""
 
 import re
 from datetime import datetime, time
@@ -7,9 +7,9 @@ from typing import Final
 from babel import dates
 
 from mailer import i18n, schedules
+from mailer.models.choices import Rhythm
 
 _DAYS: Final = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
-_LOCALES: Final = {"fr": "fr_FR", "en": "en_GB"}
 
 
 def promise(language: str, cron: str | None) -> str:
@@ -28,6 +28,17 @@ def promise(language: str, cron: str | None) -> str:
         named = _in_words(language, days)
         return i18n.gettext(language, "Every {days} at {time}, a selection of our articles.", days=named, time=at)
     return i18n.gettext(language, "A selection of our articles by e-mail.")
+
+
+def choice(language: str, rhythm: Rhythm) -> str:
+    """Say a rhythm that a reader can choose."""
+    if rhythm == Rhythm.EACH:
+        return i18n.gettext(language, "Every issue")
+    if rhythm == Rhythm.DAILY:
+        return i18n.gettext(language, "At most one issue a day")
+    if rhythm == Rhythm.WEEKLY:
+        return i18n.gettext(language, "At most one issue a week")
+    return i18n.gettext(language, "At most one issue a month")
 
 
 def moment(language: str, slot: datetime, timezone: str) -> str:
@@ -62,7 +73,7 @@ def _day(name: str) -> int | None:
 
 
 def _in_words(language: str, days: tuple[int, ...]) -> str:
-    names = dates.get_day_names("wide", locale=_LOCALES[i18n.choose(language)])
+    names = dates.get_day_names("wide", locale=i18n.locale(language))
     *others, last = [str(names[day]) for day in days]
     if not others:
         return last
@@ -70,7 +81,7 @@ def _in_words(language: str, days: tuple[int, ...]) -> str:
 
 
 def _zone(language: str, timezone: str) -> str:
-    city = dates.get_timezone_location(timezone, locale=_LOCALES[i18n.choose(language)], return_city=True)
+    city = dates.get_timezone_location(timezone, locale=i18n.locale(language), return_city=True)
     if city == "UTC":
         return city
     if i18n.choose(language) == "fr":

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from mailer.web.admin import (
+    checking,
     composing,
     issues,
     leaving,
@@ -15,7 +16,7 @@ from mailer.web.admin import (
 )
 
 _desk = APIRouter(dependencies=[Depends(session.require_account)])
-for _part in (overview, composing, leaving, settling, issues, newsletters, subscribers):
+for _part in (overview, composing, checking, leaving, settling, issues, newsletters, subscribers):
     _desk.include_router(_part.router, prefix="/admin")
 
 router = APIRouter()

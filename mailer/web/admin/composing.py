@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from mailer import inlining, issues, mails, newsletters, rendering, selection
+from mailer import inlining, issues, mails, newsletters, rendering, selection, variants
 from mailer.db import transaction
 from mailer.models.content import Article, Issue, Layout, Newsletter
 from mailer.web.admin import screens, session
@@ -37,8 +37,6 @@ _ALWAYS: Final[dict[str, Any]] = {
     "views": list(VIEWS.items()),
     "has_frame": True,
 }
-# Reasons of the selection that an editor can't overrule: nobody gets a story twice.
-_FINAL_REASONS: Final = ("already in an earlier issue", "the same article as another one here, from another feed")
 _PREVIEW_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src {images}; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
@@ -95,7 +93,7 @@ def page(
         is_leaving=is_leaving,
         refresh_seconds=3 if is_leaving and not refused else None,
         view=view,
-        mail=_preview(issue, placed, desk) if view == "text" else None,
+        mail=_preview(issue, variants.edition(database, issue, placed), desk) if view == "text" else None,
         **_ALWAYS,
     )
 
@@ -106,7 +104,8 @@ def preview(request: Request, desk: session.Current, issue_id: IssueId, view: st
     with transaction() as database:
         issue = issues.get(database, issue_id)
         placed = in_order(issues.placed(database, issue.id))
-    mail = _preview(issue, placed, desk)
+        content = variants.edition(database, issue, placed)
+    mail = _preview(issue, content, desk)
     if isinstance(mail, str):
         values = {"detail": mail, "is_framed": True}
         return screens.render_outside(request, "preview_broken", status=422, language=desk.language, **values)
@@ -177,11 +176,11 @@ def _lock(database: Session, issue_id: int) -> Issue:
     return issues.get(database, issue_id)
 
 
-def _preview(issue: Issue, placed: Placed, desk: session.Desk) -> mails.Preview | str:
+def _preview(issue: Issue, content: mails.Content, desk: session.Desk) -> mails.Preview | str:
     """Render the mail as it is now; what is wrong with its template comes back as a sentence that names the place."""
     newsletter = issue.newsletter
     try:
-        return mails.preview(newsletter, issue, list(placed), newsletter.language, now=desk.now)
+        return mails.preview(newsletter, issue, content, newsletter.language, now=desk.now)
     except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
         return str(error)
 
@@ -193,7 +192,7 @@ def _outside(
     found = selection.select_articles(database, newsletter, now=now)
     inside = {article.id for article, _ in placed}
     every = (*found.chosen, *found.left_out)
-    return [(one, one.reason not in _FINAL_REASONS) for one in every if one.article.id not in inside]
+    return [(one, one.why not in selection.FINAL) for one in every if one.article.id not in inside]
 
 
 def _changed(
@@ -231,7 +230,7 @@ def _added(
 ) -> list[tuple[Article, Layout]]:
     candidates = selection.select_articles(database, issue.newsletter, now=desk.now)
     for choice in (*candidates.chosen, *candidates.left_out):
-        if str(choice.article.id) == article_id and choice.reason not in _FINAL_REASONS:
+        if str(choice.article.id) == article_id and choice.why not in selection.FINAL:
             return in_order([*placed, (choice.article, Layout.CARD)])
     return placed
 

@@ -1,14 +1,15 @@
 """Issues to look at: the list, what the next one would hold, one being sent, the account of one that was sent."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, ledger, newsletters, selection, settling
+from mailer import addresses, explanations, issues, ledger, newsletters, schedules, settling, subscriptions
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Outcome
@@ -52,15 +53,40 @@ def index(request: Request, desk: session.Current, tab: str = "all", before: int
 
 
 @router.api_route("/newsletters/{slug}/next", methods=["GET", "HEAD"])
-def upcoming(request: Request, desk: session.Current, slug: session.Slug) -> Response:
-    """Show what the next issue would hold if it were made now, with the reason for each article."""
+def upcoming(
+    request: Request,
+    desk: session.Current,
+    slug: session.Slug,
+    at: str = "",
+    reader: Annotated[str, Query(alias="as", max_length=320)] = "",
+) -> Response:
+    """Show what the next issue would hold, as of now or of `at`, for everybody or `as` a reader, and why."""
+    reader, problem = reader.strip(), None
     with transaction() as database:
         newsletter = newsletters.get(database, slug)
-        chosen = selection.select_articles(database, newsletter, now=desk.now)
+        moment = _moment(at, newsletter.timezone) or desk.now
+        try:
+            told = explanations.explain(database, newsletter, at=moment, now=desk.now, subscriber=reader or None)
+        except (addresses.AddressInvalid, subscriptions.SubscriptionNotFound):
+            problem = "no_reader"
+            told = explanations.explain(database, newsletter, at=moment, now=desk.now)
         readers = newsletters.count_readers(database, newsletter.id)
-    slot = newsletters.next_slot(newsletter, now=desk.now)
     return screens.render(
-        request, desk, "next", here="issues", newsletter=newsletter, selection=chosen, slot=slot, readers=readers
+        request,
+        desk,
+        "next",
+        here="issues",
+        status=404 if problem else 200,
+        newsletter=newsletter,
+        selection=told.selection,
+        left_out=[*told.selection.left_out, *told.late],
+        aside=told.aside_words,
+        slot=newsletters.next_slot(newsletter, now=moment),
+        readers=readers,
+        at=at if moment != desk.now else "",
+        reader=reader,
+        problem=problem,
+        is_now=moment == desk.now and not reader,
     )
 
 
@@ -84,6 +110,14 @@ def show(
         wanted = Outcome(outcome) if outcome in tuple(Outcome) else None
         after = after if 0 < after <= LARGEST_ID else 0
         return _account(request, desk, database, issue, outcome=wanted, after=after)
+
+
+def _moment(given: str, timezone: str) -> datetime | None:
+    """Read a moment in the newsletter's zone, such as 2026-11-20T08:00; None if it is none."""
+    try:
+        return datetime.fromisoformat(given).replace(tzinfo=schedules.zone(timezone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _account(

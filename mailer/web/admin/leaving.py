@@ -10,40 +10,29 @@ from starlette.responses import Response
 from mailer import issues, ledger, newsletters, queue, schedules
 from mailer.db import transaction
 from mailer.models.content import Issue, WhenUncertain
-from mailer.web.admin import composing, screens, session, settling
+from mailer.web.admin import checking, composing, screens, session, settling
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
 
 
 @router.api_route("/review", methods=["GET", "HEAD"])
 def review(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
-    """Show once more what leaves, to whom and when."""
+    """Show once more what leaves, to whom and when, and what the checks find."""
     with transaction() as database:
         issue = _editable(database, issue_id)
-        readers = newsletters.count_readers(database, issue.newsletter_id)
-        placed = composing.in_order(issues.placed(database, issue_id))
-    return screens.render(
-        request,
-        desk,
-        "review",
-        here="issues",
-        issue=issue,
-        newsletter=issue.newsletter,
-        readers=readers,
-        placed=placed,
-        version=issue.updated_at.isoformat(),
-        policy=issue.when_uncertain,
-        has_frame=True,
-    )
+        return _review_page(request, desk, database, issue, checking.look(database, issue, desk))
 
 
 @router.post("/send")
-def send(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def send(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
     """Have the issue leave now as it was reviewed: it is due at once, and a worker is told so."""
     with transaction() as database:
         issue = composing.open_for(database, desk, issue_id)
         if not newsletters.count_readers(database, issue.newsletter_id):
             raise issues.IssueEmpty(f"“{issue.newsletter.slug}” has no confirmed readers yet.")
+        blocked = checking.let_pass_or_tell(database, issue, desk)
+        if blocked is not None:
+            return _review_page(request, desk, database, issue, blocked, is_refused=True)
         issues.schedule_now(database, issue, now=desk.now)
         _choose(database, issue, desk)
     screens.ring(queue.START_ISSUE, issue_id)
@@ -135,6 +124,33 @@ def reopen(desk: session.Current, issue_id: composing.IssueId) -> Response:
     with transaction() as database:
         issues.reopen(database, issues.get(database, issue_id), now=desk.now)
     return screens.back(f"/admin/issues/{issue_id}", done="reopened")
+
+
+def _review_page(
+    request: Request,
+    desk: session.Desk,
+    database: Session,
+    issue: Issue,
+    seen: checking.Seen,
+    *,
+    is_refused: bool = False,
+) -> Response:
+    return screens.render(
+        request,
+        desk,
+        "review",
+        here="issues",
+        status=422 if is_refused else 200,
+        issue=issue,
+        newsletter=issue.newsletter,
+        readers=newsletters.count_readers(database, issue.newsletter_id),
+        placed=composing.in_order(issues.placed(database, issue.id)),
+        version=issue.updated_at.isoformat(),
+        policy=settling.chosen(desk) or issue.when_uncertain,
+        has_frame=True,
+        is_refused=is_refused,
+        **checking.values(desk, seen),
+    )
 
 
 def _editable(database: Session, issue_id: int) -> Issue:

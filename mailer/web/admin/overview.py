@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, ledger, newsletters, schedules, selection
+from mailer import issues, ledger, newsletters, schedules, selection, variants
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState, Newsletter, Slot
 from mailer.web.admin import screens, session
@@ -39,7 +39,7 @@ def _newsletter(database: Session, newsletter: Newsletter, *, now: datetime) -> 
         "slots": schedules.next_slots(cron, newsletter.timezone, after=now, count=5) if cron else [],
         "article_count": len(articles),
         "is_enough": chosen.is_enough,
-        "subject": issues.headline(articles, newsletter.language)[0] if articles else None,
+        "subject": variants.headline(articles, newsletter.language)[0] if articles else None,
         "readers": newsletters.count_readers(database, newsletter.id),
         "waiting": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_WAITING),
         "last": [

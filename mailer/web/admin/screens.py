@@ -47,6 +47,7 @@ NOTICES: Final = {
     "settled-refused": "They are counted as refused.",
     "settled-nothing": "Nothing was uncertain any more, so nothing was changed.",
     "reopened": "The issue is a draft again.",
+    "checked": "The mail, its links and its pictures are checked.",
     "arranged": "The articles are rearranged.",
     "automatic": "The articles are in automatic order again.",
     "feed-added": "The feed is added; it is read within seconds.",
@@ -136,7 +137,7 @@ def render_outside(
     request: Request, template: str, *, status: int = 200, language: str | None = None, **values: object
 ) -> HTMLResponse:
     """Render a page without the desk around it, in the browser's language unless another is given."""
-    return _page(template, {**_basics(language or dependencies.language(request)), **values}, status)
+    return _page(template, {**_basics(language or dependencies.desk_language(request)), **values}, status)
 
 
 def sign_in(

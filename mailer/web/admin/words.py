@@ -4,8 +4,9 @@ import re
 from datetime import datetime, timedelta
 from typing import Final
 
-from mailer import i18n, schedules
+from mailer import explanations, i18n, schedules, selection
 from mailer.models.deliveries import Settlement
+from mailer.models.intake import STATUS_REASONS
 
 STATES: Final = {
     "draft": "Draft",
@@ -27,6 +28,7 @@ STATES: Final = {
     "issued": "Issued",
     "empty": "Empty",
     "missed": "Missed",
+    "held": "Held back",
     "unsubscribed": "unsubscribed",
     "one_click": "unsubscribed by the mail program’s button",
     "complained": "complained of spam",
@@ -51,6 +53,7 @@ COLORS: Final = {
     "pending": "warn",
     "issued": "ok",
     "missed": "warn",
+    "held": "warn",
 }
 # What somebody decided about uncertain deliveries.
 _DECISIONS: Final = {
@@ -60,18 +63,15 @@ _DECISIONS: Final = {
 }
 # What the domain says in English, so that it can be said in another language too.
 _REASONS: Final = (
-    "already in an earlier issue",
-    "the same article as another one here, from another feed",
-    "dated in the future; it is held until then",
-    "among the newest articles, for the first issue",
+    *(why.value for why in selection.Why if why != selection.Why.STATUS),
+    *(aside.value for aside in explanations.Aside),
+    *STATUS_REASONS.values(),
     "no new article",
-    "published more than {days} days ago",
-    "an issue holds {count} articles, and these are newer",
-    "first seen {moment} UTC, after the last issue",
     "{found} new articles of at least {wanted}; they wait for the next issue",
     "caught up by the slot of {moment} UTC",
     "found {late} late; the grace is {grace}",
     "“{newsletter}” has no confirmed readers yet.",
+    "“{newsletter}” has no reader who is due and has not had all of it.",
     "paused by {name}",
     "paused from the command line",
     "the command line",

@@ -1,0 +1,117 @@
+"""Topics of a newsletter: which articles are about which, and how an editor sets them."""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from mailer import i18n
+from mailer.models.choices import Topic
+from mailer.models.content import Article, Newsletter
+
+MOST: Final = 50
+NAME_LENGTH: Final = 80
+_SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+
+
+class TopicInvalid(ValueError):
+    """What was given for a topic can't be used; the message says why."""
+
+
+class TopicNotFound(LookupError):
+    """The newsletter has no such topic."""
+
+
+def of(session: Session, newsletter_id: int) -> list[Topic]:
+    """List a newsletter's topics, the highest rank first."""
+    chosen = select(Topic).where(Topic.newsletter_id == newsletter_id)
+    return list(session.execute(chosen.order_by(Topic.position, Topic.id)).scalars())
+
+
+def put(
+    session: Session, newsletter: Newsletter, slug: str, *, names: Mapping[str, str], rules: Mapping[str, Sequence[str]]
+) -> Topic:
+    """Add a topic with the lowest rank, or change the one with this slug. Raises TopicInvalid.
+
+    `names` are by language; `rules` may have `categories` of feeds, and `include` and `exclude`: words of the title or
+    address, with * for anything.
+    """
+    kept = {code: " ".join(name.split()) for code, name in names.items() if name.strip()}
+    if not _SLUG.match(slug):
+        raise TopicInvalid(f"The short name “{slug}” of a topic must be lower-case letters, digits and dashes.")
+    if not kept or any(code not in i18n.LANGUAGES or len(name) > NAME_LENGTH for code, name in kept.items()):
+        raise TopicInvalid(f"A topic needs a name of at most {NAME_LENGTH} characters in {', '.join(i18n.LANGUAGES)}.")
+    known = of(session, newsletter.id)
+    if len(known) >= MOST and slug not in {one.slug for one in known}:
+        raise TopicInvalid(f"A newsletter has at most {MOST} topics.")
+    lists = {name: [one for one in rules.get(name, ()) if one.strip()] for name in ("categories", "include", "exclude")}
+    if not lists["categories"] and not lists["include"]:
+        raise TopicInvalid(f"The topic “{slug}” needs a category or a word, or no article would ever be about it.")
+    position = 1 + max((one.position for one in known), default=0)
+    values = {"newsletter_id": newsletter.id, "slug": slug, "names": kept, "position": position, **lists}
+    statement = insert(Topic).values(**values)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=("newsletter_id", "slug"), set_={"names": statement.excluded.names, **lists}
+        )
+    )
+    return session.execute(
+        select(Topic)
+        .where(Topic.newsletter_id == newsletter.id, Topic.slug == slug)
+        .execution_options(populate_existing=True)
+    ).scalar_one()
+
+
+def remove(session: Session, newsletter: Newsletter, slug: str) -> None:
+    """Remove a topic; readers who had chosen only it get all topics. Raises TopicNotFound."""
+    gone = delete(Topic).where(Topic.newsletter_id == newsletter.id, Topic.slug == slug).returning(Topic.id)
+    if session.execute(gone).scalar_one_or_none() is None:
+        raise TopicNotFound(f"“{newsletter.slug}” has no topic “{slug}”.")
+
+
+def order(session: Session, newsletter: Newsletter, slugs: Sequence[str]) -> None:
+    """Rank topics as listed; those that are not listed follow. Raises TopicNotFound."""
+    known = {one.slug: one for one in of(session, newsletter.id)}
+    for slug in slugs:
+        if slug not in known:
+            raise TopicNotFound(f"“{newsletter.slug}” has no topic “{slug}”.")
+    for position, slug in enumerate(dict.fromkeys([*slugs, *known])):
+        known[slug].position = position
+    session.flush()
+
+
+def name(topic: Topic, language: str) -> str:
+    """Return a topic's name in a language, or in another one if it has none there."""
+    return topic.names.get(language) or next(iter(topic.names.values()))
+
+
+def matching(known: Iterable[Topic], article: Article) -> tuple[str, ...]:
+    """Return the slugs of the topics that an article is about, the highest rank first."""
+    return tuple(topic.slug for topic in known if _is_about(topic, article))
+
+
+def takes(newsletter: Newsletter, article: Article) -> bool:
+    """Tell whether the categories of an article are ones that the newsletter takes."""
+    own = _folded(article.topics)
+    wanted = _folded(newsletter.include_categories)
+    return not own & _folded(newsletter.exclude_categories) and (not wanted or bool(own & wanted))
+
+
+def _is_about(topic: Topic, article: Article) -> bool:
+    words = (article.title.casefold(), article.url.casefold())
+    if any(_says(words, pattern) for pattern in topic.exclude):
+        return False
+    in_category = bool(_folded(article.topics) & _folded(topic.categories))
+    return in_category or any(_says(words, pattern) for pattern in topic.include)
+
+
+def _says(words: Sequence[str], pattern: str) -> bool:
+    return any(fnmatch.fnmatchcase(text, f"*{pattern.strip().casefold()}*") for text in words)
+
+
+def _folded(categories: Iterable[str]) -> set[str]:
+    return {" ".join(one.split()).casefold() for one in categories}
