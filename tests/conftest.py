@@ -180,9 +180,9 @@ def environment(
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    _forget()
+    forget()
     yield
-    _forget()
+    forget()
 
 
 @pytest.fixture
@@ -193,20 +193,22 @@ def installation(
     monkeypatch.setenv("MAILER_SMTP_URL", smtp_inbox.url)
     if str(migrated.url) in _USED_NUMBERS:
         _empty(migrated)
-    _forget()
+    forget()
     yield smtp_inbox
-    _forget()
+    forget()
     _empty(migrated)
 
 
 def _empty(engine: Engine) -> None:
     tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
     with engine.begin() as connection:
+        # A connection that was left open would keep this waiting without a word.
+        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     _USED_NUMBERS.discard(str(engine.url))
 
 
-def _forget() -> None:
+def forget() -> None:
     """Close what the process holds open, so that the next use reads the settings anew."""
     sending.shut_down()
     if db.engine.cache_info().currsize:
