@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, case, delete, exists, func, insert, litera
 from sqlalchemy.orm import Session
 
 from mailer.models.content import Article, Issue, IssueState, Newsletter, NewsletterFeed
-from mailer.models.intake import AdmittedArticle, Baseline
+from mailer.models.intake import AdmittedArticle, ArticleStatus, Baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,26 @@ class Choice:
     kind: Baseline
     count: int | None = None
     since: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """A feed's articles: all, those that a newsletter's baseline lets in or that came after it, and those held."""
+
+    articles: int
+    let_in: int
+    held: int
+
+
+def counts(session: Session, newsletter_id: int, feed_id: int) -> Counts:
+    """Count a feed's articles as a newsletter sees them."""
+    statement = select(
+        func.count(),
+        func.count(counted_from(newsletter_id)),
+        func.count().filter(Article.status == ArticleStatus.HELD),
+    )
+    articles, let_in, held = session.execute(statement.select_from(Article).where(Article.feed_id == feed_id)).one()
+    return Counts(articles=articles, let_in=let_in, held=held)
 
 
 def choose(session: Session, newsletter_id: int, feed_id: int, choice: Choice, *, now: datetime) -> None:

@@ -1,11 +1,11 @@
-"""The ledger's rules: freeze recipients, claim a batch, record outcomes, hand back. Reading it is in ledger.py."""
+"""The ledger's rules: claim a batch, record outcomes, hand back. Recipients are frozen in freezing.py, read in ledger.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, func, insert, literal, or_, select, text, update
+from sqlalchemy import ColumnElement, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.models.audience import Subscriber, Subscription, SubscriptionState
@@ -16,6 +16,7 @@ REPLY_LENGTH: Final = 200
 FIRST_RETRY: Final = timedelta(minutes=5)
 RETRY_FACTOR: Final = 1.5
 LONGEST_RETRY: Final = timedelta(hours=4)
+FOR_NEWSROOM: Final = (MailKind.REVIEW, MailKind.ALERT)
 # A cancelled issue's batches are claimed too: the rest is recorded as skipped.
 MAY_GO: Final = (IssueState.SENDING, IssueState.CANCELLED)
 
@@ -71,52 +72,20 @@ class Deferred:
     attempt: int
     reply: str
     retry_at: datetime
+    # The variant that may have arrived although the answer was lost.
+    variant_id: int | None = None
 
 
-_FREEZE = text("""
-WITH frozen AS (
-    INSERT INTO deliveries (issue_id, variant_id, subscription_id)
-    SELECT :issue_id,
-        coalesce(r.variant_id, (CAST(:variants AS jsonb) ->> s.language)::bigint, :default_variant), s.id
-    FROM subscriptions s
-    LEFT JOIN variant_readers r ON r.subscription_id = s.id
-    WHERE s.newsletter_id = :newsletter_id AND s.state = 'confirmed'
-        AND (r.subscription_id IS NULL OR r.variant_id IS NOT NULL)
-    ORDER BY s.id
-    RETURNING id
-), numbered AS (
-    SELECT id, (row_number() OVER (ORDER BY id) - 1) / :batch_size AS n FROM frozen
-), batched AS (
-    INSERT INTO batches (issue_id, first_id, last_id, size, due_at)
-    SELECT :issue_id, min(id), max(id), count(*), :now FROM numbered GROUP BY n ORDER BY n
-    RETURNING size
-)
-SELECT coalesce(sum(size), 0) FROM batched
-""")
+def queue_one(
+    session: Session, *, subscription_id: int | None = None, address: str | None = None, variant_id: int, now: datetime
+) -> int:
+    """Queue one confirmation or notice, as a batch of its own that overtakes issues. Returns the delivery's id.
 
-
-def freeze(session: Session, issue: Issue, variants: Mapping[str, int], *, batch_size: int, now: datetime) -> int:
-    """Write down who gets the issue, and cut them into batches. Returns the number of recipients.
-
-    `variants` maps each language to the edition's variant; readers of another language get the newsletter's first one.
-    Who gets another variant, or nothing, stands in the temporary table of grouping.py.
+    It goes to a subscription, or to an `address` of the newsroom.
     """
-    values = {
-        "issue_id": issue.id,
-        "newsletter_id": issue.newsletter_id,
-        "default_variant": next(iter(variants.values())),
-        "variants": dict(variants),
-        "batch_size": batch_size,
-        "now": now,
-    }
-    statement = _FREEZE.bindparams(bindparam("variants", type_=Variant.__table__.c.headers.type))
-    return int(session.execute(statement, values).scalar_one())
-
-
-def queue_one(session: Session, *, subscription_id: int, variant_id: int, now: datetime) -> int:
-    """Queue one confirmation or notice, as a batch of its own that overtakes issues. Returns the delivery's id."""
+    to = {"subscription_id": subscription_id, "address": address}
     delivery_id = session.execute(
-        insert(Delivery).values(variant_id=variant_id, subscription_id=subscription_id).returning(Delivery.id)
+        insert(Delivery).values(variant_id=variant_id, **to).returning(Delivery.id)
     ).scalar_one()
     session.execute(insert(Batch).values(first_id=delivery_id, last_id=delivery_id, size=1, due_at=now))
     return delivery_id
@@ -216,7 +185,7 @@ def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Rec
             Delivery.id,
             Delivery.variant_id,
             Delivery.subscription_id,
-            Subscriber.address,
+            func.coalesce(Delivery.address, Subscriber.address),
             Subscriber.name,
             Subscriber.attributes,
             Subscription.state,
@@ -235,11 +204,14 @@ def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Rec
     return [_recipient(row) for row in rows]
 
 
-def withdrawn(session: Session, claim: Claim) -> tuple[bool, frozenset[int]]:
-    """Look again while a batch is being sent: (may it go on, deliveries that must not be mailed now)."""
+def withdrawn(session: Session, claim: Claim, revision: int) -> tuple[bool, frozenset[int]]:
+    """Look again while a batch is being sent: (may it go on, deliveries that must not be mailed now).
+
+    It may not when the issue has another revision: the batch is handed back then, and claimed with the new variants.
+    """
     if claim.issue_id is None:
         return True, frozenset()
-    state = session.execute(select(Issue.state).where(Issue.id == claim.issue_id)).scalar_one()
+    issue = session.execute(select(Issue.state, Issue.revision).where(Issue.id == claim.issue_id)).one()
     gone = session.execute(
         select(Delivery.id)
         .outerjoin(Subscription, Subscription.id == Delivery.subscription_id)
@@ -249,7 +221,7 @@ def withdrawn(session: Session, claim: Claim) -> tuple[bool, frozenset[int]]:
             or_(Subscription.id.is_(None), Subscription.state != SubscriptionState.CONFIRMED),
         )
     ).scalars()
-    return state == IssueState.SENDING, frozenset(gone)
+    return issue.state == IssueState.SENDING and issue.revision == revision, frozenset(gone)
 
 
 def unsettled_ids(session: Session, claim: Claim) -> list[int]:
@@ -282,6 +254,7 @@ def record(
                 "reply": _storable(one.reply),
                 "recorded_at": now,
                 "retry_at": one.retry_at,
+                "variant_id": one.variant_id,
             }
             for one in deferred
         ]
@@ -380,6 +353,8 @@ def _recipient(row: Sequence[Any]) -> Recipient:
 
 def _reason_against(subscription_id: int | None, state: SubscriptionState | None, kind: MailKind) -> str | None:
     """Tell why a delivery must not be mailed; None when it may."""
+    if kind in FOR_NEWSROOM:
+        return None if subscription_id is None else "not for readers"
     if subscription_id is None or state is None:
         return "erased"
     expected = SubscriptionState.PENDING if kind == MailKind.CONFIRM else SubscriptionState.CONFIRMED

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin
 
-from mailer.feeds import encoding, fetch, network, page, parse, urls
+from mailer.feeds import encoding, fetch, network, page, parse, troubles, urls
 
 _MOST_ASKED: Final = 24
 _AT_ONCE: Final = 6
@@ -77,7 +77,7 @@ def discover(address: str, *, private_networks: Iterable[network.Network] = ()) 
 
 def _first_answer(address: str, ask: Callable[[str], fetch.FetchedFeed | None]) -> fetch.FetchedFeed:
     attempts = [address] if "://" in address else [f"https://{address}", f"http://{address}"]
-    failure = fetch.FeedUnreachable("The address answered nothing.", temporary=True)
+    failure = fetch.FeedUnreachable(troubles.Trouble.NO_ANSWER, temporary=True)
     for attempt in attempts:
         try:
             answer = ask(attempt)

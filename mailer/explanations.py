@@ -2,14 +2,14 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import case, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
-from mailer import addresses, schedules, selection, subscriptions, topics
+from mailer import addresses, hours, schedules, selection, subscriptions, topics
 from mailer.models.audience import Subscriber, Subscription, SubscriptionState
 from mailer.models.choices import Place, Rhythm, VariantArticle
 from mailer.models.content import Article, Issue, Newsletter, Variant
@@ -18,7 +18,7 @@ from mailer.selection import Choice, Selection, View
 
 
 class Aside(enum.StrEnum):
-    """Why a reader would get no issue, in English; the {names} are filled from Explanation.values."""
+    """Why a reader would get no issue, in English; {day} is that of Explanation.until."""
 
     NOT_CONFIRMED = "This reader is not confirmed, and gets no issue."
     PAUSED = "This reader gets no issue until {day}, as they wished."
@@ -34,17 +34,28 @@ _NOT_GIVEN: Final = (Outcome.REFUSED, Outcome.SKIPPED)
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What an issue would hold. `aside` says why the reader would get none; `late` came after the cut-off or before all."""
+    """What an issue would hold. `aside` says why the reader would get none; `late` came after the cut-off or before all.
+
+    `until` is the end of the pause that the reader wished, `hour` and `timezone` when they want their mail.
+    """
 
     selection: Selection
     late: Sequence[Choice]
     aside: Aside | None = None
-    values: dict[str, str] = field(default_factory=dict)
+    until: datetime | None = None
+    hour: int | None = None
+    timezone: str | None = None
+
+    def arrival(self, start: datetime) -> datetime | None:
+        """Tell when an issue that starts at `start` reaches the reader; None for at once, and for everybody."""
+        if self.aside or self.hour is None or self.timezone is None:
+            return None
+        return hours.arrival(start, self.hour, self.timezone)
 
     @property
     def aside_words(self) -> str | None:
         """Why the reader would get no issue, as an English sentence; None if they would."""
-        return self.aside.format(**self.values) if self.aside else None
+        return self.aside.format(day=f"{self.until:%Y-%m-%d}" if self.until else "") if self.aside else None
 
 
 def explain(
@@ -67,8 +78,14 @@ def explain(
     aside = _aside(newsletter, subscription, _watermark(session, subscription, at=at), at=at)
     if aside is None and not chosen.chosen:
         aside = Aside.NOTHING_LEFT
-    day = f"{subscription.paused_until:%Y-%m-%d}" if subscription.paused_until else ""
-    return Explanation(selection=chosen, late=late, aside=aside, values={"day": day})
+    return Explanation(
+        selection=chosen,
+        late=late,
+        aside=aside,
+        until=subscription.paused_until,
+        hour=subscription.hour,
+        timezone=subscription.timezone,
+    )
 
 
 def _find(session: Session, newsletter: Newsletter, address: str) -> Subscription:
@@ -97,15 +114,22 @@ def _view(session: Session, newsletter: Newsletter, subscription: Subscription, 
 
 def _held(session: Session, subscription: Subscription, place: Place, *, at: datetime) -> frozenset[str]:
     """Return the addresses of what the reader was given by then, of all newsletters; or of what this one carried over."""
+    sent = aliased(Variant)
+    # What has not ended gets the variant that replaced its own meanwhile.
+    is_open = DeliveryOutcome.outcome.is_(None)
+    current = case((is_open, func.coalesce(sent.replaced_by, sent.id)), else_=sent.id)
     statement = (
         select(Article.canonical_url)
-        .join(VariantArticle, VariantArticle.article_id == Article.id)
-        .join(Variant, Variant.id == VariantArticle.variant_id)
-        .join(Issue, Issue.id == Variant.issue_id)
-        .join(Delivery, Delivery.variant_id == Variant.id)
+        .select_from(Delivery)
+        .join(sent, sent.id == Delivery.variant_id)
         .join(Subscription, Subscription.id == Delivery.subscription_id)
         .outerjoin(DeliveryOutcome, DeliveryOutcome.delivery_id == Delivery.id)
+        .join(Variant, Variant.id == current)
+        .join(Issue, Issue.id == Variant.issue_id)
+        .join(VariantArticle, VariantArticle.variant_id == Variant.id)
+        .join(Article, Article.id == VariantArticle.article_id)
         .where(Subscription.subscriber_id == subscription.subscriber_id, VariantArticle.place == place)
+        .where(~(is_open & Variant.withdrawn_at.is_not(None)))
         .where(Issue.started_at <= at)
         .where(or_(DeliveryOutcome.outcome.is_(None), DeliveryOutcome.outcome.not_in(_NOT_GIVEN)))
     )

@@ -9,10 +9,10 @@ from typing import Final
 
 import structlog
 
-from mailer import clock, pictures, settings, shrinking
+from mailer import clock, markdown, pictures, settings, shrinking
 from mailer.db import transaction
 from mailer.feeds import fetch, network
-from mailer.models.content import Newsletter
+from mailer.models.content import Issue, Newsletter
 
 # Each may hold 25 MB for a moment; a small server decodes no more at full speed either.
 _AT_ONCE: Final = 2
@@ -61,7 +61,10 @@ def fetch_for_newsletter(newsletter_id: int, *, budget_seconds: float) -> None:
 def fetch_for_issue(issue_id: int, *, budget_seconds: float) -> None:
     """Fetch the pictures that an issue still misses, as far as the time allows; the rest it does without."""
     with transaction() as session:
-        taken = pictures.take_for_issue(session, issue_id, now=clock.now())
+        issue = session.get_one(Issue, issue_id)
+        site_url = session.get_one(Newsletter, issue.newsletter_id).site_url
+        shown = markdown.images(markdown.parse(issue.body), site_url) if issue.body else []
+        taken = pictures.take_for_issue(session, issue_id, also=shown, now=clock.now())
     _fetch(taken, network.Deadline.after(budget_seconds))
 
 

@@ -50,18 +50,30 @@ class Code(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phrase:
+    """A value that is said in words: an English sentence, which the catalogues translate, and what fills its {names}."""
+
+    sentence: str
+    values: Mapping[str, "Value"] = field(default_factory=dict)
+
+
+# Numbers are written as each language does.
+Value = str | int | float | Phrase
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """One thing that was found. `where`: the part or place, `values`: what the code's sentence names."""
 
     code: Code
     severity: Severity
     where: str
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
         """The sentence in English."""
-        return SENTENCES[self.code].format_map(self.values)
+        return in_english(Phrase(sentence=SENTENCES[self.code], values=self.values))
 
     def as_dict(self) -> dict[str, object]:
         """Return it in a form that is kept and printed."""
@@ -69,9 +81,25 @@ class Finding:
             "code": self.code.value,
             "severity": self.severity.value,
             "where": self.where,
-            "values": dict(self.values),
+            "values": {name: _kept(value) for name, value in self.values.items()},
             "words": self.words,
         }
+
+
+def in_english(value: Value) -> str:
+    """Say a value in English."""
+    if isinstance(value, Phrase):
+        said = {name: in_english(one) for name, one in value.values.items()}
+        return value.sentence.format_map(said) if said else value.sentence
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+def value_of(kept: object) -> Value:
+    """Return a value as it was before Finding.as_dict wrote it for a database."""
+    if isinstance(kept, dict):
+        values = {str(name): value_of(one) for name, one in kept.get("values", {}).items()}
+        return Phrase(sentence=str(kept.get("sentence", "")), values=values)
+    return kept if isinstance(kept, int | float) else str(kept)
 
 
 def blocking(findings: Collection[Finding]) -> list[Finding]:
@@ -130,3 +158,9 @@ SENTENCES: Final = {
     Code.HTML_UNSUPPORTED: "{found} is not understood by {share}.",
     Code.HTML_STRUCTURE: "The HTML lacks {found}.",
 }
+
+
+def _kept(value: Value) -> object:
+    if isinstance(value, Phrase):
+        return {"sentence": value.sentence, "values": {name: _kept(one) for name, one in value.values.items()}}
+    return value

@@ -10,9 +10,10 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import checks, copies, findings, links, mails, settings, variants
+from mailer import checks, copies, findings, links, mails, pictures, settings, variants
 from mailer.checks import reach
 from mailer.checks.mail import Facts, parse
+from mailer.contents import Placed
 from mailer.findings import Code, Finding
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.content import Issue, Newsletter, Variant
@@ -36,12 +37,20 @@ class Specimen:
     facts: Facts
 
 
-def check_before_start(session: Session, issue: Issue, answers: Mapping[str, reach.Answer] | None) -> list[Finding]:
-    """Check the stored variants of an issue, the largest of each language, and return what was found.
+def check_stored(
+    session: Session,
+    issue: Issue,
+    answers: Mapping[str, reach.Answer] | None,
+    *,
+    only: Collection[int] | None = None,
+) -> list[Finding]:
+    """Check the stored variants of an issue (those of `only`), the largest of each language, and return what was found.
 
     Raises ChecksFailed for what blocks. `answers`: see checks.run.
     """
     statement = select(Variant.language, Variant.id).where(Variant.issue_id == issue.id)
+    if only is not None:
+        statement = statement.where(Variant.id.in_(only))
     smallest_first = session.execute(statement.order_by(func.length(Variant.html), Variant.id.desc()))
     largest = {row[0]: row[1] for row in smallest_first}
     found = inspect([_specimen(session, issue, one) for one in largest.values()], answers)
@@ -50,7 +59,7 @@ def check_before_start(session: Session, issue: Issue, answers: Mapping[str, rea
     return found
 
 
-def specimens(session: Session, issue: Issue, placed: mails.Placed, *, now: datetime) -> list[Specimen]:
+def specimens(session: Session, issue: Issue, placed: Placed, *, now: datetime) -> list[Specimen]:
     """Make the mails of an issue that has not started, in each language of its newsletter; nothing of it is stored.
 
     Raises TemplateInvalid or InliningFailed.
@@ -109,7 +118,8 @@ def of_issue(issue: Issue) -> list[Finding]:
         values = one.get("values")
         if one.get("code") in tuple(Code) and isinstance(values, dict):
             severity = findings.Severity(str(one["severity"]))
-            kept.append(Finding(code=Code(str(one["code"])), severity=severity, where=str(one["where"]), values=values))
+            said = {name: findings.value_of(value) for name, value in values.items()}
+            kept.append(Finding(code=Code(str(one["code"])), severity=severity, where=str(one["where"]), values=said))
     return kept
 
 
@@ -130,15 +140,17 @@ def _specimen(session: Session, issue: Issue, variant_id: int) -> Specimen:
     return Specimen(
         language=variant.language,
         content=example.content,
-        facts=_facts(issue, session.get_one(Newsletter, issue.newsletter_id), example),
+        facts=_facts(session, issue, example),
     )
 
 
-def _facts(issue: Issue, newsletter: Newsletter, example: copies.Example) -> Facts:
+def _facts(session: Session, issue: Issue, example: copies.Example) -> Facts:
+    newsletter = session.get_one(Newsletter, issue.newsletter_id)
     return Facts(
         address=example.address,
         unsubscribe_url=example.unsubscribe_url,
         postal_address=newsletter.postal_address,
         preview_text=issue.preview_text,
+        own_pictures={links.url(path): size for path, size in pictures.weights(session, issue.id).items()},
         blocking=settings.load().blocking - {Code(one) for one in issue.allowed_findings if one in tuple(Code)},
     )

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
 from sqlalchemy.types import BigInteger, DateTime
 
+from mailer import replacements
 from mailer.models.content import Issue, Newsletter
 from mailer.models.deliveries import Batch
 
@@ -26,6 +27,7 @@ CREATE TEMPORARY TABLE variant_readers (
     topics jsonb NOT NULL,
     start timestamptz NOT NULL,
     had bigint[] NOT NULL DEFAULT '{}',
+    owed bigint[] NOT NULL DEFAULT '{}',
     is_due boolean NOT NULL,
     variant_id bigint
 ) ON COMMIT DROP
@@ -45,17 +47,18 @@ WHERE s.newsletter_id = :newsletter_id AND s.state = 'confirmed'
 # through the index, however many deliveries of others there are.
 _ADD_WHAT_CHOOSERS_HAD: Final = text("""
 UPDATE variant_readers r SET had = found.had FROM (
-    SELECT r.subscription_id, array_agg(DISTINCT d.variant_id ORDER BY d.variant_id) AS had
+    SELECT r.subscription_id, array_agg(DISTINCT v.id ORDER BY v.id) AS had
     FROM variant_readers r
     JOIN subscriptions s ON s.id = r.subscription_id
     JOIN subscriptions other ON other.subscriber_id = s.subscriber_id
     CROSS JOIN LATERAL (
-        SELECT d.variant_id FROM deliveries d LEFT JOIN outcomes o ON o.delivery_id = d.id
+        SELECT d.variant_id, o.outcome FROM deliveries d LEFT JOIN outcomes o ON o.delivery_id = d.id
         WHERE d.subscription_id = other.id AND d.issue_id = ANY(:issue_ids)
             AND (o.outcome IS NULL OR o.outcome NOT IN ('refused', 'skipped'))
         OFFSET 0
     ) d
-    JOIN unnest(:variant_ids, :latest) v(id, latest) ON v.id = d.variant_id AND v.latest >= r.start
+    LEFT JOIN unnest(:replaced, :replacing) x(old, new) ON x.old = d.variant_id AND d.outcome IS NULL
+    JOIN unnest(:variant_ids, :latest) v(id, latest) ON v.id = coalesce(x.new, d.variant_id) AND v.latest >= r.start
     WHERE r.is_due
     GROUP BY r.subscription_id
 ) found WHERE found.subscription_id = r.subscription_id
@@ -63,25 +66,28 @@ UPDATE variant_readers r SET had = found.had FROM (
 _ADD_THE_OTHERS_WHO_HAD: Final = text("""
 INSERT INTO variant_readers (subscription_id, language, topics, start, had, is_due)
 SELECT s.id, s.language, s.topics, coalesce(:start, '-infinity'),
-    array_agg(DISTINCT d.variant_id ORDER BY d.variant_id), true
+    array_agg(DISTINCT v.id ORDER BY v.id), true
 FROM unnest(:issue_ids, :firsts, :lasts) i(id, first, last)
-JOIN deliveries d ON d.id BETWEEN i.first AND i.last AND d.issue_id = i.id AND d.variant_id = ANY(:variant_ids)
+JOIN deliveries d ON d.id BETWEEN i.first AND i.last AND d.issue_id = i.id AND d.variant_id = ANY(:variant_ids || :replaced)
 JOIN subscriptions other ON other.id = d.subscription_id
 JOIN subscriptions s ON s.subscriber_id = other.subscriber_id
     AND s.newsletter_id = :newsletter_id AND s.state = 'confirmed'
 LEFT JOIN outcomes o ON o.delivery_id = d.id
+LEFT JOIN unnest(:replaced, :replacing) x(old, new) ON x.old = d.variant_id AND o.outcome IS NULL
+JOIN unnest(:variant_ids) v(id) ON v.id = coalesce(x.new, d.variant_id)
 WHERE o.outcome IS NULL OR o.outcome NOT IN ('refused', 'skipped')
 GROUP BY s.id
 ON CONFLICT DO NOTHING
 """)
 _GROUPS: Final = text("""
-SELECT language, topics, NULLIF(start, '-infinity') AS start, had, count(*) AS readers
-FROM variant_readers WHERE is_due GROUP BY 1, 2, variant_readers.start, 4 ORDER BY readers DESC, 1, 2, 3, 4
+SELECT language, topics, NULLIF(start, '-infinity') AS start, had, owed, count(*) AS readers
+FROM variant_readers WHERE is_due GROUP BY 1, 2, variant_readers.start, 4, 5 ORDER BY readers DESC, 1, 2, 3, 4, 5
 """)
 _ASSIGN: Final = text("""
 UPDATE variant_readers r SET variant_id = g.variant_id
-FROM jsonb_to_recordset(:groups) AS g(language text, topics jsonb, start timestamptz, had bigint[], variant_id bigint)
-WHERE r.is_due AND r.language = g.language AND r.topics = g.topics AND r.start = g.start AND r.had = g.had
+FROM jsonb_to_recordset(:groups)
+    AS g(language text, topics jsonb, start timestamptz, had bigint[], owed bigint[], variant_id bigint)
+WHERE r.is_due AND r.language = g.language AND r.topics = g.topics AND r.start = g.start AND r.had = g.had AND r.owed = g.owed
 """)
 _ADVANCE: Final = text("""
 UPDATE subscriptions s
@@ -104,12 +110,13 @@ WHERE s.newsletter_id = :newsletter_id AND s.state = 'confirmed' AND r.subscript
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Readers who can share a variant: same language and topics, same window, same earlier variants that matter."""
+    """Readers who can share a variant: same language, topics and window, same earlier variants and corrections."""
 
     language: str
     topics: tuple[str, ...]
     start: datetime | None
     had: tuple[int, ...]
+    owed: tuple[int, ...]
     readers: int
 
 
@@ -138,9 +145,18 @@ def gather(session: Session, issue: Issue, *, start: datetime | None, until: dat
         "now": now,
         "zone": session.get_one(Newsletter, issue.newsletter_id).timezone,
     }
-    session.execute(_ADD_CHOOSERS.bindparams(*_moments("start", "until", "now")), values)
+    session.execute(_ADD_CHOOSERS.bindparams(*moments("start", "until", "now")), values)
     # Of a temporary table the planner knows nothing by itself.
     session.execute(text("ANALYZE variant_readers"))
+
+
+def keep_aside(session: Session, *, only_paused: bool, now: datetime) -> None:
+    """Let everybody else get the edition: only those stay who paused, or also those whose rhythm says later."""
+    statement = text(
+        "DELETE FROM variant_readers r USING subscriptions s WHERE s.id = r.subscription_id"
+        " AND (r.is_due OR :only_paused AND (s.paused_until IS NULL OR s.paused_until <= :now))"
+    )
+    session.execute(statement.bindparams(*moments("now")), {"only_paused": only_paused, "now": now})
 
 
 def longest_window(session: Session) -> datetime | None:
@@ -157,19 +173,22 @@ def note_what_they_had(
 
     `edition` are the variants of `held` that held something of the edition.
     """
-    _note_choosers(session, held)
-    ranges = _ranges(session, {one.issue_id for one in held if one.variant_id in edition})
-    if ranges:
+    replaced = replacements.pairs(session, {one.issue_id for one in held})
+    _note_choosers(session, held, replaced)
+    found = ranges(session, {one.issue_id for one in held if one.variant_id in edition})
+    if found:
         statement = _ADD_THE_OTHERS_WHO_HAD.bindparams(
-            *_moments("start"), *_numbers("issue_ids", "firsts", "lasts", "variant_ids")
+            *moments("start"), *numbers("issue_ids", "firsts", "lasts", "variant_ids", "replaced", "replacing")
         )
         values = {
             "newsletter_id": issue.newsletter_id,
             "start": start,
-            "issue_ids": [one[0] for one in ranges],
-            "firsts": [one[1] for one in ranges],
-            "lasts": [one[2] for one in ranges],
+            "issue_ids": [one[0] for one in found],
+            "firsts": [one[1] for one in found],
+            "lasts": [one[2] for one in found],
             "variant_ids": sorted(edition),
+            "replaced": list(replaced),
+            "replacing": list(replaced.values()),
         }
         session.execute(statement, values)
     session.execute(text("ANALYZE variant_readers"))
@@ -177,13 +196,16 @@ def note_what_they_had(
 
 def groups(session: Session) -> list[Group]:
     """List the groups of the readers who are due, the largest first."""
-    rows = session.execute(_GROUPS.columns(topics=JSONB, had=ARRAY(BigInteger), start=DateTime(timezone=True)))
+    rows = session.execute(
+        _GROUPS.columns(topics=JSONB, had=ARRAY(BigInteger), owed=ARRAY(BigInteger), start=DateTime(timezone=True))
+    )
     return [
         Group(
             language=row.language,
             topics=tuple(row.topics),
             start=row.start,
             had=tuple(row.had),
+            owed=tuple(row.owed),
             readers=row.readers,
         )
         for row in rows
@@ -198,6 +220,7 @@ def assign(session: Session, chosen: Iterable[tuple[Group, int]]) -> None:
             "topics": list(group.topics),
             "start": group.start.isoformat() if group.start else "-infinity",
             "had": list(group.had),
+            "owed": list(group.owed),
             "variant_id": variant_id,
         }
         for group, variant_id in chosen
@@ -220,25 +243,11 @@ def advance(session: Session, *, start: datetime, until: datetime, now: datetime
 
     `start` is the one for those who are not due and had no watermark yet.
     """
-    statement = _ADVANCE.bindparams(*_moments("start", "until", "now"))
+    statement = _ADVANCE.bindparams(*moments("start", "until", "now"))
     session.execute(statement, {"start": start, "until": until, "now": now})
 
 
-def _note_choosers(session: Session, held: Sequence[Held]) -> None:
-    if not held:
-        return
-    statement = _ADD_WHAT_CHOOSERS_HAD.bindparams(
-        *_numbers("issue_ids", "variant_ids"), bindparam("latest", type_=ARRAY(DateTime(timezone=True)))
-    )
-    values = {
-        "issue_ids": sorted({one.issue_id for one in held}),
-        "variant_ids": [one.variant_id for one in held],
-        "latest": [one.latest for one in held],
-    }
-    session.execute(statement, values)
-
-
-def _ranges(session: Session, issue_ids: Collection[int]) -> list[tuple[int, int, int]]:
+def ranges(session: Session, issue_ids: Collection[int]) -> list[tuple[int, int, int]]:
     """Return where the deliveries of issues lie: they are indexed by id only."""
     if not issue_ids:
         return []
@@ -247,9 +256,28 @@ def _ranges(session: Session, issue_ids: Collection[int]) -> list[tuple[int, int
     return [(row[0], row[1], row[2]) for row in rows if row[0] is not None]
 
 
-def _moments(*names: str) -> list[BindParameter[datetime]]:
+def moments(*names: str) -> list[BindParameter[datetime]]:
+    """Declare parameters of a statement that are moments."""
     return [bindparam(name, type_=DateTime(timezone=True)) for name in names]
 
 
-def _numbers(*names: str) -> list[BindParameter[Sequence[int]]]:
+def numbers(*names: str) -> list[BindParameter[Sequence[int]]]:
+    """Declare parameters of a statement that are arrays of numbers."""
     return [bindparam(name, type_=ARRAY(BigInteger)) for name in names]
+
+
+def _note_choosers(session: Session, held: Sequence[Held], replaced: Mapping[int, int]) -> None:
+    if not held:
+        return
+    statement = _ADD_WHAT_CHOOSERS_HAD.bindparams(
+        *numbers("issue_ids", "variant_ids", "replaced", "replacing"),
+        bindparam("latest", type_=ARRAY(DateTime(timezone=True))),
+    )
+    values = {
+        "issue_ids": sorted({one.issue_id for one in held}),
+        "variant_ids": [one.variant_id for one in held],
+        "latest": [one.latest for one in held],
+        "replaced": list(replaced),
+        "replacing": list(replaced.values()),
+    }
+    session.execute(statement, values)

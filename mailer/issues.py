@@ -8,8 +8,9 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, joinedload
 
-from mailer import deliveries, gate, ledger, mails, selection, variants
+from mailer import alerts, freezing, gate, hours, ledger, mails, selection, variants
 from mailer.checks.reach import Answer
+from mailer.feeds.text import one_line
 from mailer.findings import Code, Finding
 from mailer.models.choices import IssueExclusion
 from mailer.models.content import (
@@ -82,29 +83,42 @@ def placed(session: Session, issue_id: int) -> list[tuple[Article, Layout]]:
     return [(row[0], row[1]) for row in rows]
 
 
+def place(session: Session, issue_id: int, articles: list[tuple[Article, Layout]]) -> None:
+    """Write down an issue's articles, in order, in place of those that it had."""
+    session.execute(delete(IssueArticle).where(IssueArticle.issue_id == issue_id))
+    rows = [
+        {"issue_id": issue_id, "article_id": article.id, "position": position, "layout": layout}
+        for position, (article, layout) in enumerate(articles)
+    ]
+    if rows:
+        session.execute(insert(IssueArticle), rows)
+
+
 def draft(session: Session, newsletter: Newsletter, *, now: datetime) -> Issue:
     """Draft the next issue from the newest articles. Raises IssueEmpty if there is none."""
     chosen = selection.select_articles(session, newsletter, now=now)
     if not chosen.chosen:
         raise IssueEmpty(f"“{newsletter.slug}” has no new article since its last issue.")
-    articles = [(choice.article, choice.layout) for choice in chosen.chosen if choice.layout is not None]
-    subject, preview_text = variants.headline(articles, newsletter.language)
     issue = Issue(
         newsletter_id=newsletter.id,
         newsletter=newsletter,
         state=IssueState.DRAFT,
-        subject=subject,
-        preview_text=preview_text,
         introduction=newsletter.introduction,
-        window_start=chosen.window_start,
-        window_end=chosen.window_end,
         created_at=now,
         updated_at=now,
     )
-    session.add(issue)
-    session.flush()
-    _place(session, issue.id, articles)
+    _fill(session, issue, chosen)
     return issue
+
+
+def draft_anew(session: Session, issue: Issue, *, now: datetime) -> None:
+    """Choose an issue's articles and headline as if it were drafted now; it stays as it is where there are none."""
+    _require(issue, EDITABLE_STATES, "drafted again")
+    if issue.body is not None:
+        return
+    chosen = selection.select_articles(session, issue.newsletter, now=now)
+    if chosen.chosen:
+        _fill(session, issue, chosen)
 
 
 def edit(session: Session, issue: Issue, *, subject: str, preview_text: str, introduction: str, now: datetime) -> None:
@@ -113,11 +127,8 @@ def edit(session: Session, issue: Issue, *, subject: str, preview_text: str, int
     Raises IssueStateForbids, and IssueTextTooLong, having changed nothing.
     """
     _require(issue, EDITABLE_STATES, "edited")
-    texts = {
-        "subject": " ".join(subject.split()) or issue.subject,
-        "preview_text": " ".join(preview_text.split()),
-        "introduction": introduction.strip(),
-    }
+    texts = {"subject": one_line(subject) or issue.subject, "preview_text": one_line(preview_text)}
+    texts["introduction"] = introduction.strip()
     too_long = {name: len(text) for name, text in texts.items() if len(text) > LENGTHS[name]}
     if too_long:
         raise IssueTextTooLong(too_long)
@@ -130,13 +141,21 @@ def edit(session: Session, issue: Issue, *, subject: str, preview_text: str, int
 def arrange(session: Session, issue: Issue, articles: list[tuple[Article, Layout]], *, now: datetime) -> None:
     """Replace an issue's articles and their order before it is sent. Raises IssueStateForbids or IssueEmpty."""
     _require(issue, EDITABLE_STATES, "changed")
+    if issue.body is not None:
+        raise IssueStateForbids(f"Issue {issue.id} is written by hand; its articles are changed in its text.")
     if not articles:
         raise IssueEmpty("An issue needs at least one article.")
     _note_exclusions(session, issue.id, {article.id for article, _ in articles})
-    session.execute(delete(IssueArticle).where(IssueArticle.issue_id == issue.id))
-    _place(session, issue.id, articles)
+    place(session, issue.id, articles)
     issue.updated_at = now
     session.flush()
+
+
+def require_written(issue: Issue) -> None:
+    """Raise IssueStateForbids unless an issue is written by hand and can still be changed."""
+    _require(issue, EDITABLE_STATES, "edited")
+    if issue.body is None:
+        raise IssueStateForbids(f"Issue {issue.id} is made of articles; it has no text to change.")
 
 
 def schedule(session: Session, issue: Issue, *, at: datetime, now: datetime) -> None:
@@ -176,9 +195,9 @@ def start(session: Session, issue: Issue, *, batch_size: int, now: datetime, ans
     number = _next_number(session, newsletter.id)
     _move(session, issue, EDITABLE_STATES, IssueState.SENDING, started_at=now, number=number, **_free(), updated_at=now)
     frozen = variants.freeze(session, issue, articles, now=now)
-    note_findings(session, issue, gate.check_before_start(session, issue, answers), now=now)
+    note_findings(session, issue, gate.check_stored(session, issue, answers), now=now)
     issue.web_html = mails.web_version(newsletter, issue, frozen.edition, now=now)
-    issue.recipients = deliveries.freeze(session, issue, frozen.editions, batch_size=batch_size, now=now)
+    issue.recipients = freezing.freeze(session, issue, frozen.editions, batch_size=batch_size, now=now)
     issue.readers_not_due, issue.readers_without_news = frozen.not_due, frozen.without_news
     if issue.recipients == 0:
         raise IssueEmpty(_nobody(issue))
@@ -188,9 +207,15 @@ def start(session: Session, issue: Issue, *, batch_size: int, now: datetime, ans
 
 def hold(session: Session, issue: Issue, found: list[Finding], *, retry_at: datetime | None, now: datetime) -> None:
     """Keep an issue back because of what the checks found: until `retry_at`, or (None) as a draft. Raises IssueStateForbids."""
-    values = {"scheduled_at": retry_at, "held_since": issue.held_since or now, **_why(PauseReason.CHECKS_FAILED)}
-    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED if retry_at else IssueState.DRAFT, **values)
+    keep_back(session, issue, PauseReason.CHECKS_FAILED, retry_at=retry_at, now=now)
     note_findings(session, issue, found, now=now)
+    alerts.note_checks(session, issue, is_last=retry_at is None, now=now)
+
+
+def keep_back(session: Session, issue: Issue, code: PauseReason, *, retry_at: datetime | None, now: datetime) -> None:
+    """Keep an issue back for another reason: until `retry_at`, or (None) as a draft. Raises IssueStateForbids."""
+    values = {"scheduled_at": retry_at, "held_since": issue.held_since or now, **_why(code)}
+    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED if retry_at else IssueState.DRAFT, **values)
 
 
 def note_findings(session: Session, issue: Issue, found: list[Finding], *, now: datetime) -> None:
@@ -217,7 +242,10 @@ def set_when_uncertain(session: Session, issue: Issue, chosen: WhenUncertain, *,
 
 def fail(session: Session, issue_id: int, reason: str, *, code: PauseReason | None = None, now: datetime) -> None:
     """Record that an issue could not be started; nothing left the server."""
-    _move(session, get(session, issue_id), EDITABLE_STATES, IssueState.FAILED, **_why(code, reason), updated_at=now)
+    issue = get(session, issue_id)
+    _move(session, issue, EDITABLE_STATES, IssueState.FAILED, **_why(code, reason), updated_at=now)
+    if code is not None:
+        alerts.note_stop(session, issue, code, reason, now=now)
 
 
 def reopen(session: Session, issue: Issue, *, now: datetime) -> None:
@@ -233,6 +261,8 @@ def pause(
     Raises IssueStateForbids.
     """
     _move(session, issue, (IssueState.SENDING,), IssueState.PAUSED, **_why(code, reason), updated_at=now)
+    if code != PauseReason.BY_HAND:
+        alerts.note_stop(session, issue, code, reason, now=now)
 
 
 def resume(session: Session, issue: Issue, *, now: datetime) -> None:
@@ -253,6 +283,7 @@ def cancel(session: Session, issue: Issue, *, now: datetime) -> None:
     ended_at = now if issue.state in EDITABLE_STATES else None
     ends = {"finished_at": ended_at, "scheduled_at": None, **_why()}
     _move(session, issue, stoppable, IssueState.CANCELLED, **ends, updated_at=now)
+    hours.call_off(session, issue.id, now=now)
 
 
 def note(session: Session, issue_id: int, reason: str | None, *, code: PauseReason | None = None) -> None:
@@ -272,6 +303,7 @@ def finish(session: Session, issue_id: int, *, now: datetime) -> bool:
     if not proof.holds or proof.recipients != issue.recipients or proof != ledger.equation(session, issue_id):
         issue.state, issue.state_code = IssueState.PAUSED, PauseReason.LEDGER_MISMATCH
         issue.state_reason = f"the ledger does not add up: {proof}"[:REASON_LENGTH]
+        alerts.note_stop(session, issue, PauseReason.LEDGER_MISMATCH, issue.state_reason, now=now)
         return False
     issue.state = IssueState.SENT if issue.state == IssueState.SENDING else issue.state
     issue.finished_at, issue.updated_at, issue.state_code, issue.state_reason = now, now, None, None
@@ -288,15 +320,23 @@ def unfinished(session: Session) -> list[int]:
     return list(session.execute(select(Issue.id).where(chosen)).scalars())
 
 
+def _fill(session: Session, issue: Issue, chosen: selection.Selection) -> None:
+    articles = [(choice.article, choice.layout) for choice in chosen.chosen if choice.layout is not None]
+    issue.subject, issue.preview_text = variants.headline(articles, issue.newsletter.language)
+    issue.window_start, issue.window_end = chosen.window_start, chosen.window_end
+    session.add(issue)
+    session.flush()
+    place(session, issue.id, articles)
+
+
 def _ready(session: Session, issue: Issue) -> list[tuple[Article, Layout]]:
     """Return an issue's articles, without those that were withdrawn or held meanwhile. Raises IssueEmpty."""
     found = placed(session, issue.id)
     ready = [entry for entry in found if entry[0].status == ArticleStatus.READY]
-    if not ready:
+    if not ready and issue.body is None:
         raise IssueEmpty(f"Issue {issue.id} has no article.")
     if len(ready) < len(found):
-        session.execute(delete(IssueArticle).where(IssueArticle.issue_id == issue.id))
-        _place(session, issue.id, ready)
+        place(session, issue.id, ready)
     return ready
 
 
@@ -311,14 +351,6 @@ def _next_number(session: Session, newsletter_id: int) -> int:
     session.execute(select(Newsletter.id).where(Newsletter.id == newsletter_id).with_for_update())
     last = session.execute(select(func.max(Issue.number)).where(Issue.newsletter_id == newsletter_id)).scalar_one()
     return int(last or 0) + 1
-
-
-def _place(session: Session, issue_id: int, articles: list[tuple[Article, Layout]]) -> None:
-    rows = [
-        {"issue_id": issue_id, "article_id": article.id, "position": position, "layout": layout}
-        for position, (article, layout) in enumerate(articles)
-    ]
-    session.execute(insert(IssueArticle), rows)
 
 
 def _note_exclusions(session: Session, issue_id: int, kept: set[int]) -> None:

@@ -118,6 +118,17 @@ def count_deferred(session: Session, issue_id: int) -> int:
     return session.execute(select(func.count()).where(*_of_issue(issue_id), put_off, ~ended)).scalar_one()
 
 
+def count_given(session: Session, issue_id: int) -> dict[int, int]:
+    """Count the deliveries of an issue that were accepted or are uncertain, by variant. Reads every one of them."""
+    rows = session.execute(
+        select(Delivery.variant_id, func.count())
+        .join(DeliveryOutcome, DeliveryOutcome.delivery_id == Delivery.id)
+        .where(*_of_issue(issue_id), DeliveryOutcome.outcome.in_((Outcome.ACCEPTED, Outcome.UNCERTAIN)))
+        .group_by(Delivery.variant_id)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def _of_issue(issue_id: int) -> tuple[ColumnElement[bool], ...]:
     # Deliveries are indexed by id only; an issue's lie between its batches' ends.
     first = select(func.min(Batch.first_id)).where(Batch.issue_id == issue_id).scalar_subquery()

@@ -33,6 +33,10 @@ class Purpose(enum.Enum):
     PREFERENCES = b"preferences"
     REQUEST = b"request"
     SIGN_IN = b"sign-in"
+    # Links in mails to the newsroom: the row is the mail, the extra its issue.
+    REVIEW_SEND = b"review-send"
+    REVIEW_HOLD = b"review-hold"
+    REVIEW_DROP = b"review-drop"
 
 
 class TokenInvalid(Exception):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -16,9 +17,12 @@ from sqlalchemy.orm import Session
 from mailer import (
     __version__,
     attributes,
+    bodies,
     brand,
+    contents,
     i18n,
     links,
+    markdown,
     merge,
     message,
     pictures,
@@ -27,25 +31,14 @@ from mailer import (
     schedules,
     settings,
 )
+from mailer.contents import Content
+from mailer.feeds.text import shorten
 from mailer.models.content import Article, Issue, Layout, MailKind, Newsletter, Variant
 
-# An article without a topic of its own stands under the last section.
-Placed = Sequence[tuple[Article, Layout]]
-
-
+# How much of an article's summary there is room for; a brief shows none.
+EXCERPT_LENGTHS: Final = {Layout.LEAD: 220, Layout.CARD: 130, Layout.BRIEF: 130}
 # The reader of a preview.
 EXAMPLE_NAME: Final = "Léa Martin"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Content:
-    """What one group of readers gets of an issue. `topics` has an article's topic, by id of the article; `more` counts."""
-
-    subject: str
-    preview_text: str
-    placed: Placed
-    topics: Mapping[int, str]
-    more: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +56,8 @@ def issue_variant(
     """Render what a group of readers gets of an issue, and store it. Raises TemplateInvalid or InliningFailed."""
     _check_fields(session, issue, content)
     nonce = message.new_nonce()
-    pictures.keep_for_good(session, (article.image_url for article, _ in content.placed), now=now)
+    shown = [*(article.image_url for article, _ in content.placed), *content.images]
+    pictures.keep_for_good(session, shown, now=now)
     context = issue_context(newsletter, issue, content, language, reader=_reader(nonce), now=now)
     rendered = _render(MailKind.ISSUE, language, context)
     variant = Variant(
@@ -77,6 +71,7 @@ def issue_variant(
         subject=rendered.subject,
         html=rendered.html,
         text=rendered.text,
+        content=contents.pack(content),
         created_at=now,
     )
     _prove(variant)
@@ -123,6 +118,39 @@ def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, lan
     return session.execute(select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))).scalar_one()
 
 
+def desk_variant(
+    session: Session,
+    newsletter: Newsletter,
+    kind: MailKind,
+    language: str,
+    context: Mapping[str, object],
+    *,
+    now: datetime,
+) -> int:
+    """Render a mail to one address of the newsroom, store it, and return the variant's id.
+
+    By the shipped templates: what tells that an operator's own are broken must not need them. Raises InliningFailed.
+    """
+    nonce = message.new_nonce()
+    values = {**context, "newsletter": _newsletter(newsletter, language)}
+    rendered = sandbox.render(kind.value, language=language, context=values, folders=())
+    variant = Variant(
+        newsletter_id=newsletter.id,
+        kind=kind,
+        language=language,
+        digest=hashlib.sha256(nonce.encode() + rendered.html.encode()).digest(),
+        nonce=nonce,
+        headers={**_sender_headers(newsletter), "Auto-Submitted": "auto-generated"},
+        subject=rendered.subject,
+        html=rendered.html,
+        text=rendered.text,
+        created_at=now,
+    )
+    session.add(variant)
+    session.flush()
+    return variant.id
+
+
 def preview(newsletter: Newsletter, issue: Issue, content: Content, language: str, *, now: datetime) -> Preview:
     """Render an issue by the very path that mail takes, with an example reader filled in. Changes nothing."""
     reader = {
@@ -154,11 +182,12 @@ def issue_context(
     now: datetime,
 ) -> dict[str, object]:
     """Return the plain values that templates/email/issue sees; `reader` is None in the web version."""
-    articles = [
-        ({**_article(article, layout), "topic": content.topics.get(article.id)}, layout)
-        for article, layout in content.placed
-    ]
-    local = (issue.started_at or issue.scheduled_at or now).astimezone(schedules.zone(newsletter.timezone))
+    zone = schedules.zone(newsletter.timezone)
+    described = functools.partial(_article_of, content, zone=zone)
+    # What is written by hand says itself where each article stands.
+    loose = content.placed if issue.body is None else ()
+    articles = [(described(article, layout), layout) for article, layout in loose]
+    local = (issue.started_at or issue.scheduled_at or now).astimezone(zone)
     return {
         "newsletter": _newsletter(newsletter, language),
         "issue": {
@@ -166,6 +195,7 @@ def issue_context(
             "number": issue.number,
             "date": local,
             "preview_text": merge.say(content.preview_text, reader),
+            "body": bodies.blocks(issue, content, language, reader, described),
             "introduction": merge.paragraphs(issue.introduction, reader, language),
             "signature": newsletter.signature,
             "web_url": links.url(f"/i/{issue.id}"),
@@ -174,27 +204,39 @@ def issue_context(
         "sections": _sections([article for article, layout in articles if layout == Layout.CARD]),
         "briefs": [article for article, layout in articles if layout == Layout.BRIEF],
         "more": {"url": newsletter.site_url, "count": content.more} if content.more else None,
-        "corrections": [],
+        "corrections": [{"title": one.title, "url": one.url, "note": one.note} for one in content.corrections],
+        "removed": [_remark(one, zone) for one in content.removed],
         "reader": reader,
     }
 
 
 def _sections(cards: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """Group cards by topic in order of first appearance; a topic with one card keeps its own section."""
+    """Group cards by topic in order of first appearance, those without one last; a single card keeps its own section."""
     sections: dict[str, list[dict[str, object]]] = {}
     for card in cards:
         sections.setdefault(str(card["topic"] or ""), []).append(card)
-    return [{"title": title, "articles": articles} for title, articles in sections.items()]
+    last = {"": sections.pop("")} if "" in sections else {}
+    return [{"title": title, "articles": articles} for title, articles in (sections | last).items()]
+
+
+def _article_of(content: Content, article: Article, layout: Layout, *, zone: ZoneInfo) -> dict[str, object]:
+    corrected = [_remark(one, zone) for one in content.corrected.get(article.id, ())]
+    return {**_article(article, layout), "topic": content.topics.get(article.id), "corrected": corrected}
+
+
+def _remark(remark: contents.Remark, zone: ZoneInfo) -> dict[str, object]:
+    return {"date": remark.at.astimezone(zone), "note": remark.note}
 
 
 def _article(article: Article, layout: Layout) -> dict[str, object]:
     return {
         "title": article.title,
         "url": article.url,
-        "excerpt": article.excerpt,
+        "excerpt": shorten(article.excerpt, EXCERPT_LENGTHS[layout]),
         "author": article.author,
         "minutes": article.minutes,
         "image": _image(article, layout),
+        "is_locked": article.is_locked,
         "published_at": article.published_at,
     }
 
@@ -248,7 +290,8 @@ def _check_fields(session: Session, issue: Issue, content: Content) -> None:
     headlines = merge.names(content.subject) | merge.names(content.preview_text)
     if merge.PREFERENCES_LINK in headlines:
         raise rendering.TemplateInvalid("The link {preferences_link} can stand in the introduction only.")
-    unknown = attributes.unknown(session, headlines | merge.names(issue.introduction))
+    in_body = markdown.fields(markdown.parse(issue.body)) if issue.body is not None else frozenset()
+    unknown = attributes.unknown(session, headlines | in_body | merge.names(issue.introduction))
     if unknown:
         known = ", ".join(attributes.in_use(session))
         raise rendering.TemplateInvalid(f"No reader has a value for the field {{{unknown[0]}}}. There are: {known}.")

@@ -8,9 +8,10 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from mailer import addresses, brand, i18n, schedules
+from mailer import addresses, brand, i18n, policies, schedules
+from mailer.feeds import urls
 from mailer.models.audience import Subscription, SubscriptionState
-from mailer.models.choices import Overflow, Pin
+from mailer.models.choices import CarriedCorrections, Overflow, Pin
 from mailer.models.content import Article, Feed, Font, Issue, IssueState, Newsletter, NewsletterFeed
 
 SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
@@ -29,6 +30,7 @@ RESERVED_SLUGS: Final = frozenset(
         "p",
         "preferences",
         "readyz",
+        "review",
         "robots",
         "s",
         "static",
@@ -37,6 +39,8 @@ RESERVED_SLUGS: Final = frozenset(
 )
 BOUNDS: Final = {"min_articles": 100, "max_articles": 100, "max_age_days": 3650, "max_wait_days": 365}
 USUAL: Final = {"min_articles": 1, "max_articles": 12, "max_age_days": 30, "max_wait_days": 14}
+# Fields that are true or false.
+SWITCHES: Final = ("is_paused", "offers_hour")
 LOGO_WIDTHS: Final = (24, 536)
 EDITABLE: Final = frozenset(
     {
@@ -57,13 +61,16 @@ EDITABLE: Final = frozenset(
         "introduction",
         "signature",
         "is_paused",
+        "offers_hour",
         "min_articles",
         "max_articles",
         "max_age_days",
         "max_wait_days",
         "overflow",
+        "carries_corrections",
         "include_categories",
         "exclude_categories",
+        *policies.FIELDS,
     }
 )
 
@@ -78,6 +85,10 @@ class NewsletterInvalid(ValueError):
 
 class FeedNotFound(LookupError):
     """No feed has that number, or the newsletter doesn't draw from it."""
+
+
+class ArticleNotFound(LookupError):
+    """No feed of the newsletter gave such an article."""
 
 
 def get(session: Session, slug: str) -> Newsletter:
@@ -141,7 +152,7 @@ def schedule(
 
 def add_feed(session: Session, newsletter: Newsletter, url: str, *, now: datetime) -> Feed:
     """Let a newsletter draw from a feed, which is read at the next tick. Adding it twice changes nothing."""
-    if not re.match(r"https?://[^\s/]+", url) or len(url) > 2000:
+    if urls.web_address(url) is None or len(url) > 2000:
         raise NewsletterInvalid(f"“{url[:80]}” is not the address of a feed; it must start with http:// or https://.")
     session.execute(insert(Feed).values(url=url, next_read_at=now, created_at=now).on_conflict_do_nothing())
     feed = session.execute(select(Feed).where(Feed.url == url)).scalar_one()
@@ -246,18 +257,23 @@ def _checked(values: dict[str, object]) -> dict[str, object]:
                 raise NewsletterInvalid(f"{name}: {error}") from error
     if "language" in checked and checked["language"] not in i18n.LANGUAGES:
         raise NewsletterInvalid(f"The language “{checked['language']}” is not one of {', '.join(i18n.LANGUAGES)}.")
+    try:
+        checked |= policies.checked(checked)
+    except policies.PolicyInvalid as error:
+        raise NewsletterInvalid(str(error)) from error
     _check_forms(checked)
     _check_brand(checked)
     return checked
 
 
 def _check_forms(checked: dict[str, object]) -> None:
-    if "overflow" in checked and checked["overflow"] not in tuple(Overflow):
-        raise NewsletterInvalid(f"overflow must be {' or '.join(Overflow)}.")
+    for name, kind in (("overflow", Overflow), ("carries_corrections", CarriedCorrections)):
+        if name in checked and checked[name] not in tuple(kind):
+            raise NewsletterInvalid(f"{name} must be {' or '.join(kind)}.")
     for name in ("brand_color", "brand_color_dark"):
         if name in checked and not re.match(r"#[0-9A-Fa-f]{6}\Z", str(checked[name])):
             raise NewsletterInvalid(f"{name} must be a colour such as #0F5C5C.")
-    if "site_url" in checked and not re.match(r"https?://[^\s/]+", str(checked["site_url"])):
+    if "site_url" in checked and urls.web_address(str(checked["site_url"])) is None:
         raise NewsletterInvalid("site_url must be an address such as https://courrier.example.")
     for name in ("name", "sender_name", "publisher", "postal_address"):
         if name in checked and (not str(checked[name]).strip() or len(str(checked[name])) > 300):
@@ -278,5 +294,6 @@ def _check_brand(checked: dict[str, object]) -> None:
         checked["logo_width"] = int(width)
     if "logo_url" in checked:
         checked["logo_url"] = checked["logo_url"] or None
-        if checked["logo_url"] and not re.match(r"https://[^\s/\"'<>]+[^\s\"'<>]{0,1900}\Z", str(checked["logo_url"])):
+        address = str(checked["logo_url"] or "https://none.example")
+        if not re.match(r"https://[^\s\"'<>]{1,1900}\Z", address) or urls.web_address(address) is None:
             raise NewsletterInvalid("logo_url must be the address of a PNG or JPEG picture, with https://.")

@@ -1,6 +1,6 @@
 """Pictures in the database: which are wanted, which are due to be fetched, and the files that were made of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -48,7 +48,7 @@ def shown(picture: Picture, layout: Layout) -> Shown | None:
     if picture.state != PictureState.READY or width is None or file is None:
         return None
     height = max(1, round(width * file.height / file.width))
-    return Shown(path=f"/img/{picture.digest}/{file.width}.{file.kind}", width=width, height=height)
+    return Shown(path=_path(picture.digest, file.width, file.kind), width=width, height=height)
 
 
 def may_lead(article: Article) -> bool:
@@ -67,7 +67,7 @@ def want_recent(session: Session, *, now: datetime) -> None:
         .where(Article.image_url.is_not(None), Article.first_seen_at > now - RECENT, published > now - NEWS)
         .where(~exists().where(Picture.url == Article.image_url))
     )
-    _want(session, session.execute(recent.order_by(published.desc()).limit(MOST_A_TICK)).scalars(), now=now)
+    want(session, session.execute(recent.order_by(published.desc()).limit(MOST_A_TICK)).scalars(), now=now)
 
 
 def is_any_due(session: Session, *, now: datetime) -> bool:
@@ -92,11 +92,14 @@ def take_for_newsletter(session: Session, newsletter_id: int, *, since: datetime
     return _take_missing(session, recent.order_by(newest, Article.id).limit(MOST_FOR_AN_ISSUE), now=now)
 
 
-def take_for_issue(session: Session, issue_id: int, *, now: datetime) -> dict[int, str]:
-    """Take what is missing of an issue's pictures, whoever else is at it. Returns addresses by id."""
+def take_for_issue(session: Session, issue_id: int, *, also: Sequence[str] = (), now: datetime) -> dict[int, str]:
+    """Take what is missing of an issue's pictures, whoever else is at it. Returns addresses by id.
+
+    `also` are those that its text shows.
+    """
     placed = select(Article.image_url).join(IssueArticle, IssueArticle.article_id == Article.id)
     shown = placed.where(IssueArticle.issue_id == issue_id).order_by(IssueArticle.position)
-    return _take_missing(session, shown, now=now)
+    return _take_missing(session, shown, also=also, now=now)
 
 
 def keep(session: Session, picture_id: int, made: shrinking.Shrunk, *, now: datetime) -> None:
@@ -151,6 +154,18 @@ def rendition(session: Session, digest: str, width: int, kind: PictureKind) -> b
     return session.execute(found).scalar_one_or_none()
 
 
+def weights(session: Session, issue_id: int) -> dict[str, int]:
+    """Return the bytes of the files that the mails of an issue may show, by our paths."""
+    rows = session.execute(
+        select(Picture.digest, Rendition.width, Rendition.kind, Rendition.size_bytes)
+        .join(Rendition, Rendition.picture_id == Picture.id)
+        .join(Article, Article.image_url == Picture.url)
+        .join(IssueArticle, IssueArticle.article_id == Article.id)
+        .where(IssueArticle.issue_id == issue_id)
+    )
+    return {_path(str(row.digest), row.width, row.kind): row.size_bytes for row in rows}
+
+
 def keep_for_good(session: Session, urls: Iterable[str | None], *, now: datetime) -> None:
     """Note that mails show these pictures, so that they are never forgotten."""
     used = select(Picture.id).where(Picture.url.in_(set(filter(None, urls))), Picture.used_at.is_(None))
@@ -168,7 +183,11 @@ def forget_unused(session: Session, *, now: datetime) -> int:
     return int(session.execute(delete(Picture).where(*unused)).rowcount)  # type: ignore[attr-defined]
 
 
-def _want(session: Session, urls: Iterable[str | None], *, now: datetime) -> None:
+def _path(digest: str | None, width: int, kind: PictureKind) -> str:
+    return f"/img/{digest}/{width}.{kind}"
+
+
+def want(session: Session, urls: Iterable[str | None], *, now: datetime) -> None:
     """Enter addresses to fetch from. Those that are known stay as they are."""
     # In one order for everybody, here and where rows are locked, so that no two wait for each other.
     rows = [
@@ -178,9 +197,11 @@ def _want(session: Session, urls: Iterable[str | None], *, now: datetime) -> Non
         session.execute(insert(Picture).values(rows).on_conflict_do_nothing())
 
 
-def _take_missing(session: Session, wanted: Select[str | None], *, now: datetime) -> dict[int, str]:
-    urls = list(session.execute(wanted.where(Article.image_url.is_not(None))).scalars())
-    _want(session, urls, now=now)
+def _take_missing(
+    session: Session, wanted: Select[str | None], *, also: Sequence[str] = (), now: datetime
+) -> dict[int, str]:
+    urls = [*session.execute(wanted.where(Article.image_url.is_not(None))).scalars(), *also]
+    want(session, urls, now=now)
     # Not what just failed and waits for its next try: that would cost every issue all the time there is.
     is_worth_it = or_(Picture.reason.is_(None), Picture.due_at <= now)
     missing = select(Picture.id).where(Picture.url.in_(urls), is_worth_it).order_by(Picture.id).with_for_update()

@@ -10,7 +10,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from mailer import clock, intake, settings, silence
+from mailer import alerts, clock, intake, settings, silence
 from mailer.db import transaction
 from mailer.feeds import articles, fetch, parse
 from mailer.models.content import Feed, Newsletter, NewsletterFeed
@@ -132,6 +132,7 @@ def _record_success(
     silent = silence.silent_since(session, feed_id, now=now)
     if silent is not None and feed.silent_since is None:
         log.warning("feed fell silent", feed=feed_id, since=silent.isoformat())
+        alerts.note_silence(session, feed, silent, now=now)
     feed.silent_since = silent
     session.flush()
 

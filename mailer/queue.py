@@ -20,6 +20,7 @@ FETCH_PICTURES: Final = "mailer.fetch_pictures"
 HANDLE_SIGNUP: Final = "mailer.handle_signup"
 MAKE_ISSUE: Final = "mailer.make_issue"
 START_ISSUE: Final = "mailer.start_issue"
+MAIL_DESK: Final = "mailer.mail_desk"
 SEND: Final = "mailer.send"
 CLEAN_UP: Final = "mailer.clean_up"
 
@@ -31,6 +32,7 @@ QUEUES: Final = {
     HANDLE_SIGNUP: "signups",
     MAKE_ISSUE: "issues",
     START_ISSUE: "issues",
+    MAIL_DESK: "signups",
     SEND: "sending",
     CLEAN_UP: "tick",
 }

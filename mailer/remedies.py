@@ -83,6 +83,11 @@ EXPLANATIONS: Final = {
         remedy="Look at the findings on the review page and mend them, or let the issue leave despite them. A scheduled "
         "issue is checked again every ten minutes and leaves by itself when nothing blocks any more.",
     ),
+    PauseReason.FEEDS_STALE: Explanation(
+        happened="Too many feeds could not be read for long, so the issue may lack articles; nobody was mailed.",
+        remedy="Look at the errors of the feeds. It is tried again every ten minutes and leaves when the feeds are read "
+        "again; to send it as it is, send it yourself.",
+    ),
     PauseReason.SERVER_UNREACHABLE: Explanation(
         happened="The mail server can’t be reached; we keep trying.",
         remedy="There is nothing to do if it comes back: sending goes on by itself. Otherwise check the host and port in "

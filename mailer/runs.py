@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, settings, takeover
+from mailer import clock, deliveries, replacements, settings, takeover
 from mailer.journal import Journal
 from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Deferral, DeliveryOutcome, Outcome
@@ -25,6 +25,8 @@ class Run:
     claim: deliveries.Claim
     journal: Journal
     resends: bool
+    # Of the issue, when its variants were read.
+    revision: int
     open: dict[int, deliveries.Recipient]
     settled: list[deliveries.Settled] = field(default_factory=list)
     deferred: list[deliveries.Deferred] = field(default_factory=list)
@@ -40,7 +42,7 @@ class Run:
         one = self.open.pop(key)
         verdict = result.verdict
         if verdict is Verdict.UNCERTAIN and self.resends:
-            again = takeover.resend(key, result, attempt=one.attempts + 1, now=clock.now())
+            again = takeover.resend(key, result, attempt=one.attempts + 1, variant_id=one.variant_id, now=clock.now())
             self.deferred.append(again)
         elif verdict in takeover.OUTCOMES:
             self.accepted += verdict is Verdict.ACCEPTED
@@ -93,14 +95,19 @@ class Run:
 def begin(session: Session, claim: deliveries.Claim, journal: Journal) -> Run:
     """Read a batch's recipients and settle at once those that must not be mailed."""
     issue = None if claim.issue_id is None else session.get_one(Issue, claim.issue_id)
+    emptied = replacements.take(session, claim) if issue is not None and issue.revision else frozenset()
     found = deliveries.recipients(session, claim, now=clock.now())
     run = Run(
         claim=claim,
         journal=journal,
         resends=takeover.resends(session, claim.issue_id),
-        open={one.delivery_id: one for one in found if one.reason is None},
+        revision=issue.revision if issue is not None else 0,
+        open={one.delivery_id: one for one in found},
     )
-    run.settled = [skipped(one.delivery_id, one.reason) for one in found if one.reason is not None]
+    for one in found:
+        reason = one.reason or (replacements.NOTHING_LEFT if one.variant_id in emptied else None)
+        if reason is not None:
+            run.skip(one.delivery_id, reason)
     if issue is not None and issue.state == IssueState.CANCELLED:
         known = {one.delivery_id for one in run.settled}
         rest = [one for one in deliveries.unsettled_ids(session, claim) if one not in known]

@@ -13,6 +13,7 @@ from cronsim import CronSim, CronSimError
 
 # A newsletter that was off for longer than this has at most the last of its slots decided.
 LOOK_BACK = timedelta(days=7)
+_FIELDS = 5
 
 
 class ScheduleInvalid(ValueError):
@@ -22,6 +23,9 @@ class ScheduleInvalid(ValueError):
 def check(cron: str, timezone: str) -> None:
     """Raise ScheduleInvalid unless `cron` has five fields that happen in the IANA zone `timezone`."""
     zone(timezone)
+    # cronsim takes a sixth field, of seconds, which no tick could keep.
+    if len(cron.split()) != _FIELDS:
+        raise ScheduleInvalid(f"The schedule “{cron}” is not a cron expression: it needs five fields.")
     try:
         next(CronSim(cron, datetime(2026, 1, 1, tzinfo=UTC)))
     except CronSimError as error:

@@ -13,16 +13,19 @@ from sqlalchemy.orm import Session
 from mailer import (
     clock,
     deliveries,
+    deskmail,
     fetching,
     findings,
     gate,
     inlining,
     issues,
+    markdown,
     pictures,
     polling,
     queue,
     rechecking,
     rendering,
+    reviewing,
     selection,
     settings,
     slots,
@@ -39,6 +42,7 @@ FRESH: Final = timedelta(seconds=30)
 PICTURE_SECONDS: Final = 20
 FEEDS_A_TICK: Final = 50
 SIGNUPS_A_TICK: Final = 200
+DESK_MAILS_A_TIME: Final = 50
 # By a process that sends, twice a second.
 SIGNUPS_AT_ONCE: Final = 20
 DOORBELLS: Final = 16
@@ -58,11 +62,14 @@ class Found:
     has_pictures: bool
     signups: list[int]
     batches: int
+    has_desk_mail: bool = False
 
 
 def tick() -> Found:
     """Ring for everything that is due. Talks to the database, then to Redis."""
     now = clock.now()
+    with transaction() as session:
+        reviewing.end_silences(session, now=now)
     with transaction() as session:
         pictures.want_recent(session, now=now)
         found = Found(
@@ -72,6 +79,7 @@ def tick() -> Found:
             has_pictures=pictures.is_any_due(session, now=now),
             signups=subscriptions.waiting_requests(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
             batches=deliveries.count_due(session, now=now, limit=DOORBELLS),
+            has_desk_mail=bool(deskmail.waiting(session, limit=1)),
         )
     with transaction() as session:
         for issue_id in issues.unfinished(session):
@@ -87,6 +95,8 @@ def tick() -> Found:
         queue.enqueue(queue.FETCH_PICTURES)
     for request_id in found.signups:
         queue.enqueue(queue.HANDLE_SIGNUP, request_id)
+    if found.has_desk_mail:
+        queue.enqueue(queue.MAIL_DESK, expires_seconds=expires)
     for _ in range(found.batches):
         queue.enqueue(queue.SEND, expires_seconds=expires)
     return found
@@ -96,12 +106,10 @@ def make_issue(newsletter_id: int) -> int | None:
     """Make and start the issue of a newsletter's due slot, from feeds read a moment ago. Returns its id, or None.
 
     What can't be made is recorded on the slot with the reason; the slot then counts as decided. An issue that the checks
-    hold back stays, and is tried again.
+    hold back stays, and is tried again. None, too, for an issue that the newsroom reviews first, or that is held.
     """
     with transaction() as session:
-        due = next(
-            (one for one in slots.due_slots(session, now=clock.now()) if one.newsletter_id == newsletter_id), None
-        )
+        due = next(iter(slots.due_slots(session, now=clock.now(), newsletter_id=newsletter_id)), None)
     if due is None:
         return None
     polling.read_for(newsletter_id, older_than=FRESH)
@@ -111,7 +119,7 @@ def make_issue(newsletter_id: int) -> int | None:
     now = clock.now()
     try:
         with transaction() as session:
-            issue = slots.decide_slot(session, due, grace=_grace(), now=now)
+            issue = reviewing.decide(session, due, grace=_grace(), now=now)
             if issue is None:
                 return None
             issue_id = issue.id
@@ -128,12 +136,16 @@ def make_issue(newsletter_id: int) -> int | None:
 
 def start_issue(issue_id: int) -> bool:
     """Start a scheduled or drafted issue. Returns False if it can't be, or not yet; then its page says why."""
+    _read_stale_feeds(issue_id)
     fetching.fetch_for_issue(issue_id, budget_seconds=PICTURE_SECONDS)
     answers = _ask_links(issue_id=issue_id)
     now = clock.now()
     try:
         with transaction() as session:
-            if not _start(session, issues.get(session, issue_id), answers, now=now):
+            issue = issues.get(session, issue_id)
+            if not reviewing.may_start(session, issue, grace=_grace(), now=now):
+                return False
+            if not _start(session, issue, answers, now=now):
                 return False
     except issues.IssueStateForbids:
         return False
@@ -143,6 +155,7 @@ def start_issue(issue_id: int) -> bool:
             is_empty = isinstance(error, issues.IssueEmpty)
             code = PauseReason.NOTHING_TO_SEND if is_empty else PauseReason.TEMPLATE_INVALID
             issues.fail(session, issue_id, str(error), code=code, now=now)
+            slots.note_failed(session, issue_id, str(error))
         return False
     ring_senders(now)
     return True
@@ -163,6 +176,18 @@ def answer_signups() -> None:
             log.warning("sign-up not answered", request=request_id, error=str(error))
 
 
+def mail_desk() -> None:
+    """Queue the mails that tell the newsroom what happened."""
+    with transaction() as session:
+        waiting = deskmail.waiting(session, limit=DESK_MAILS_A_TIME)
+    for mail_id in waiting:
+        try:
+            with transaction() as session:
+                deskmail.queue_mail(session, mail_id, now=clock.now())
+        except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
+            log.error("newsroom not told", mail=mail_id, error=str(error))
+
+
 def ring_senders(now: datetime) -> None:
     """Ring for the workers that send. If Redis is away, the tick does it later."""
     with transaction() as session:
@@ -172,6 +197,16 @@ def ring_senders(now: datetime) -> None:
             queue.enqueue(queue.SEND)
     except queue.QueueUnavailable as error:
         log.warning("queue unavailable", error=str(error))
+
+
+def _read_stale_feeds(issue_id: int) -> None:
+    """Read the feeds of an issue that waits for them. Talks to the network."""
+    with transaction() as session:
+        issue = issues.get(session, issue_id)
+        waits = issue.state_code == PauseReason.FEEDS_STALE
+        newsletter_id = issue.newsletter_id
+    if waits:
+        polling.read_for(newsletter_id, older_than=FRESH)
 
 
 def _start(session: Session, issue: Issue, answers: issues.Answers | None, *, now: datetime) -> bool:
@@ -190,7 +225,7 @@ def _start(session: Session, issue: Issue, answers: issues.Answers | None, *, no
         codes = [one.code.value for one in findings.blocking(failed.findings)]
         log.warning("issue held back", issue=issue_id, findings=codes, is_tried_again=is_fresh)
         return False
-    slots.note_started(session, issue_id)
+    slots.note_started(session, issue_id, now=now)
     return True
 
 
@@ -200,13 +235,15 @@ def _ask_links(*, newsletter_id: int | None = None, issue_id: int | None = None)
         return None
     with transaction() as session:
         if issue_id is not None:
-            newsletter = issues.get(session, issue_id).newsletter
-            articles = [article for article, _ in issues.placed(session, issue_id)]
+            issue = issues.get(session, issue_id)
+            newsletter = issue.newsletter
+            linked = [article.url for article, _ in issues.placed(session, issue_id)]
+            linked += markdown.addresses(markdown.parse(issue.body), newsletter.site_url) if issue.body else []
         else:
             newsletter = session.get_one(Newsletter, newsletter_id)
             chosen = selection.select_articles(session, newsletter, now=clock.now()).chosen
-            articles = [one.article for one in chosen]
-        asked = [newsletter.site_url, *(one.url for one in articles)]
+            linked = [one.article.url for one in chosen]
+        asked = [newsletter.site_url, *linked]
         pictures_asked = [newsletter.logo_url] if newsletter.logo_url else []
     return gate.ask_addresses(asked, pictures_asked)
 

@@ -5,12 +5,12 @@ that the feed claims, so nothing that was published late is lost. What a reader 
 """
 
 import enum
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from mailer import baselines, newsletters, pictures, topics
@@ -27,31 +27,55 @@ LONGEST_WAIT: Final = timedelta(days=35)
 
 
 class Why(enum.StrEnum):
-    """The reasons for an article to be in or out, in English; the {names} are filled from Choice.values."""
+    """The reasons for an article to be in or out; WORDS has their sentences."""
 
-    FIRST = "among the newest articles, for the first issue"
-    NEW = "first seen {moment} UTC, after the last issue"
-    DUE = "first seen {moment} UTC, after this reader’s last issue"
-    EMBARGO_OVER = "dated {moment} UTC, and held until then"
-    CARRIED_OVER = "there was no room for it in the last issue"
-    PINNED = "pinned until {moment} UTC"
-    STATUS = "{reason}"
-    TAKEN_OUT = "taken out of an issue by the newsroom"
-    IN_EARLIER = "already in an earlier issue"
-    HAD = "this reader has had it already"
-    TWIN = "the same article as another one here, from another feed"
-    FUTURE = "dated in the future; it is held until then"
-    TOO_OLD = "published more than {days} days ago"
-    STALE = "first seen more than {days} days ago"
-    CATEGORY = "in no category that this newsletter takes, or in one that it leaves out"
-    OTHER_TOPIC = "about none of the topics that this reader chose"
-    FULL = "an issue holds {count} articles, and these are newer"
-    LISTED = "an issue holds {count} articles; this one is counted among those on the site"
-    CARRIED = "an issue holds {count} articles; this one waits for the next issue"
-    STOCK = "it was there before its feed was added"
-    LATE = "first seen {moment} UTC, after the cut-off at {cutoff} UTC: for the next issue"
+    FIRST = "first"
+    NEW = "new"
+    DUE = "due"
+    EMBARGO_OVER = "embargo_over"
+    CARRIED_OVER = "carried_over"
+    PINNED = "pinned"
+    STATUS = "status"
+    TAKEN_OUT = "taken_out"
+    IN_EARLIER = "in_earlier"
+    HAD = "had"
+    TWIN = "twin"
+    FUTURE = "future"
+    TOO_OLD = "too_old"
+    STALE = "stale"
+    CATEGORY = "category"
+    OTHER_TOPIC = "other_topic"
+    FULL = "full"
+    LISTED = "listed"
+    CARRIED = "carried"
+    STOCK = "stock"
+    LATE = "late"
 
 
+# In English; the {names} are filled from Choice.values.
+WORDS: Final = {
+    Why.FIRST: "among the newest articles, for the first issue",
+    Why.NEW: "first seen {moment}, after the last issue",
+    Why.DUE: "first seen {moment}, after this reader’s last issue",
+    Why.EMBARGO_OVER: "dated {moment}, and held until then",
+    Why.CARRIED_OVER: "there was no room for it in the last issue",
+    Why.PINNED: "pinned until {moment}",
+    Why.STATUS: "{reason}",
+    Why.TAKEN_OUT: "taken out of an issue by the newsroom",
+    Why.IN_EARLIER: "already in an earlier issue",
+    Why.HAD: "this reader has had it already",
+    Why.TWIN: "the same article as another one here, from another feed",
+    Why.FUTURE: "dated in the future; it is held until then",
+    Why.TOO_OLD: "published more than {days} days ago",
+    Why.STALE: "first seen more than {days} days ago",
+    Why.CATEGORY: "in no category that this newsletter takes, or in one that it leaves out",
+    Why.OTHER_TOPIC: "about none of the topics that this reader chose",
+    Why.FULL: "an issue holds {count} articles, and these are newer",
+    Why.LISTED: "an issue holds {count} articles; this one is counted among those on the site",
+    Why.CARRIED: "an issue holds {count} articles; this one waits for the next issue",
+    Why.STOCK: "it was there before its feed was added",
+    Why.LATE: "first seen {moment}, after the cut-off at {cutoff}: for the next issue",
+}
 FINAL: Final = (Why.IN_EARLIER, Why.HAD, Why.TWIN)
 _FULL: Final = (Why.FULL, Why.LISTED, Why.CARRIED)
 
@@ -63,12 +87,17 @@ class Choice:
     article: Article
     layout: Layout | None
     why: Why
-    values: dict[str, str] = field(default_factory=dict)
+    values: Mapping[str, str | datetime] = field(default_factory=dict)
 
     @property
     def reason(self) -> str:
         """The reason as an English sentence."""
-        return self.why.format(**self.values)
+        return WORDS[self.why].format_map(
+            {
+                name: f"{value:%Y-%m-%d %H:%M} UTC" if isinstance(value, datetime) else value
+                for name, value in self.values.items()
+            }
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,13 +197,14 @@ def read_pool(session: Session, newsletter: Newsletter, view: View, *, until: da
     feeds = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletter.id)
     new_at = baselines.counted_from(newsletter.id)
     statement = select(Article, new_at).where(Article.feed_id.in_(feeds), new_at < until)
+    kept = Article.canonical_url.in_(view.carried) | Article.id.in_(pins)
     if view.start is not None:
         # A date in the future holds an article back; it becomes a candidate in the window that its date falls in.
         in_window = (new_at >= view.start) | (Article.published_at >= view.start)
-        kept = Article.canonical_url.in_(view.carried) | Article.id.in_(pins)
         statement = statement.where(in_window | kept)
-    newest_first = (Article.published_at.desc().nulls_last(), Article.first_seen_at.desc(), Article.id)
-    rows = session.execute(statement.order_by(*newest_first).limit(CANDIDATES)).all()
+    # Should there be too many, then neither what is kept for this issue nor what has no date must be the rest.
+    first = (kept.desc(), (_dated() > until).asc(), *_newest_first())
+    rows = session.execute(statement.order_by(*first).limit(CANDIDATES)).all()
     found = [
         Candidate(
             article=row[0],
@@ -185,7 +215,7 @@ def read_pool(session: Session, newsletter: Newsletter, view: View, *, until: da
         )
         for row in rows
     ]
-    found.sort(key=lambda one: (one.pinned_until is None, -pins[one.article.id].priority if one.pinned_until else 0))
+    found.sort(key=lambda one: _rank(one, pins))
     taken_out = session.execute(
         select(IssueExclusion.article_id)
         .join(Issue, Issue.id == IssueExclusion.issue_id)
@@ -269,7 +299,7 @@ def late(session: Session, newsletter: Newsletter, *, since: datetime, now: date
     feeds = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletter.id)
     statement = select(Article, new_at).where(Article.feed_id.in_(feeds), new_at >= since, new_at < now)
     rows = session.execute(statement.order_by(new_at, Article.id).limit(LATE_SHOWN))
-    return [_out(row[0], Why.LATE, moment=_moment(row[1] or since), cutoff=_moment(since)) for row in rows]
+    return [_out(row[0], Why.LATE, moment=row[1] or since, cutoff=since) for row in rows]
 
 
 def stock(session: Session, newsletter: Newsletter, *, until: datetime) -> list[Choice]:
@@ -277,7 +307,7 @@ def stock(session: Session, newsletter: Newsletter, *, until: datetime) -> list[
     feeds = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletter.id)
     chosen = (Article.feed_id.in_(feeds), baselines.counted_from(newsletter.id).is_(None))
     statement = select(Article).where(*chosen, Article.first_seen_at < until)
-    newest = statement.order_by(Article.published_at.desc().nulls_last(), Article.id).limit(LATE_SHOWN)
+    newest = statement.order_by(*_newest_first()).limit(LATE_SHOWN)
     return [_out(one, Why.STOCK) for one in session.execute(newest).scalars()]
 
 
@@ -295,6 +325,23 @@ def layouts(articles: Sequence[Article], *, is_first_pinned: bool = False) -> li
     return places
 
 
+def _dated() -> ColumnElement[datetime]:
+    """Return what an article is ordered by: its date, or for one without a date when it was first seen."""
+    return func.coalesce(Article.published_at, Article.first_seen_at)
+
+
+def _newest_first() -> tuple[ColumnElement[datetime], ColumnElement[datetime], ColumnElement[int]]:
+    return _dated().desc(), Article.first_seen_at.desc(), Article.id.asc()
+
+
+def _rank(one: Candidate, pins: Mapping[int, Pin]) -> tuple[bool, int, float, float, int]:
+    """Return the key of the total order: pinned, newest as by _newest_first, as the feed had them."""
+    article = one.article
+    pin = pins.get(article.id)
+    dated = (article.published_at or article.first_seen_at).timestamp()
+    return pin is None, -pin.priority if pin else 0, -dated, -article.first_seen_at.timestamp(), article.id
+
+
 def _reason_of_age(one: Candidate, pool: Pool, view: View) -> Choice | None:
     if view.start is None or one.pinned_until is not None:
         return None
@@ -308,19 +355,15 @@ def _reason_of_age(one: Candidate, pool: Pool, view: View) -> Choice | None:
 
 def _reason_for(one: Candidate, view: View) -> Choice:
     if one.pinned_until is not None:
-        return _out(one.article, Why.PINNED, moment=_moment(one.pinned_until))
+        return _out(one.article, Why.PINNED, moment=one.pinned_until)
     if view.start is None:
         return _out(one.article, Why.FIRST)
     if one.counts_from < view.start:
         return _out(one.article, Why.CARRIED_OVER)
     if one.counts_from > one.new_at and one.new_at < view.start:
-        return _out(one.article, Why.EMBARGO_OVER, moment=_moment(one.counts_from))
-    return _out(one.article, Why.DUE if view.is_reader else Why.NEW, moment=_moment(one.new_at))
+        return _out(one.article, Why.EMBARGO_OVER, moment=one.counts_from)
+    return _out(one.article, Why.DUE if view.is_reader else Why.NEW, moment=one.new_at)
 
 
-def _out(article: Article, why: Why, **values: str) -> Choice:
+def _out(article: Article, why: Why, **values: str | datetime) -> Choice:
     return Choice(article=article, layout=None, why=why, values=values)
-
-
-def _moment(value: datetime) -> str:
-    return f"{value:%Y-%m-%d %H:%M}"

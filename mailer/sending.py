@@ -295,7 +295,7 @@ class Sender:
             with transaction() as session:
                 run.record(session)
                 deliveries.renew(session, run.claim, lease_seconds=settings.load().lease_seconds)
-                may_go_on, gone = deliveries.withdrawn(session, run.claim)
+                may_go_on, gone = deliveries.withdrawn(session, run.claim, run.revision)
             run.recorded()
             for key in self._dispatcher.withdraw(gone & run.open.keys()):
                 del self._run_of[key]

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         gt=0,
         le=168,
         alias="MAILER_SCHEDULE_GRACE_HOURS",
-        description="A slot found later than this is recorded as missed, not sent.",
+        description="A slot found later than this is late; the newsletter’s when_late says whether it is still sent.",
     )
     retry_hours: float = Field(
         72, gt=0, le=168, alias="MAILER_RETRY_HOURS", description="How long a deferred delivery is tried again."

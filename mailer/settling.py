@@ -127,8 +127,10 @@ def _open_again(session: Session, ids: Iterable[int], *, by: str, now: datetime)
         words,
         literal(now),
         literal(now),
-    ).where(ended)
-    columns = ["delivery_id", "attempt", "reply", "recorded_at", "retry_at"]
+        Delivery.variant_id,
+    )
+    traces = traces.join(Delivery, Delivery.id == DeliveryOutcome.delivery_id).where(ended)
+    columns = ["delivery_id", "attempt", "reply", "recorded_at", "retry_at", "variant_id"]
     session.execute(insert(Deferral).from_select(columns, traces))
     session.execute(delete(DeliveryOutcome).where(ended).execution_options(synchronize_session=False))
 

@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, joinedload
 
-from mailer import addresses, deliveries, i18n, links, mails, newsletters, topics
+from mailer import addresses, deliveries, links, mails
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
@@ -20,7 +20,6 @@ from mailer.models.audience import (
     SubscriptionState,
     Suppression,
 )
-from mailer.models.choices import Rhythm
 from mailer.models.content import MailKind, Newsletter
 from mailer.models.deliveries import Batch, Delivery
 
@@ -29,7 +28,6 @@ SHORT_PAUSE: Final = timedelta(minutes=10)
 DAY: Final = timedelta(days=1)
 NOTICES_A_DAY: Final = 3
 UNDO_LIFETIME: Final = timedelta(days=30)
-LONGEST_PAUSE: Final = timedelta(days=366)
 # Only who left by themselves may come back by a button.
 OWN_WILL: Final = (EndedReason.UNSUBSCRIBED, EndedReason.ONE_CLICK)
 
@@ -42,10 +40,6 @@ class SubscriptionGone(Exception):
     """The link was made before the reader left, so it can't bring them back."""
 
 
-class WishInvalid(ValueError):
-    """What a reader wants is not to be had; the message says what."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Origin:
     """Where a reader's act came from: proof for the consent log. `network` is truncated to /24 or /48."""
@@ -53,16 +47,6 @@ class Origin:
     source: str | None = None
     form_version: str | None = None
     network: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What a reader wants: slugs of topics in order, none for all; `paused_until` is None without a pause."""
-
-    language: str
-    topics: tuple[str, ...]
-    rhythm: Rhythm
-    paused_until: datetime | None
 
 
 def request(
@@ -167,7 +151,7 @@ def confirm(session: Session, subscription_id: int, *, asked_at: datetime, origi
         .execution_options(synchronize_session=False)
     )
     if confirmed.rowcount:  # type: ignore[attr-defined]
-        _log(session, subscription_id, ConsentEvent.CONFIRMED, origin=origin, now=now)
+        note_consent(session, subscription_id, ConsentEvent.CONFIRMED, origin=origin, now=now)
         return True
     if get(session, subscription_id).state != SubscriptionState.CONFIRMED:
         raise SubscriptionGone(f"This link was made on {asked_at:%Y-%m-%d}, before the subscription ended.")
@@ -183,7 +167,7 @@ def end(session: Session, subscription_id: int, reason: EndedReason, *, origin: 
         .execution_options(synchronize_session=False)
     )
     if ended.rowcount:  # type: ignore[attr-defined]
-        _log(session, subscription_id, ConsentEvent.ENDED, origin=origin, now=now, detail=reason.value)
+        note_consent(session, subscription_id, ConsentEvent.ENDED, origin=origin, now=now, detail=reason.value)
         return True
     get(session, subscription_id)
     return False
@@ -205,7 +189,7 @@ def resume(session: Session, subscription_id: int, *, origin: Origin, now: datet
     )
     if not resumed.rowcount:  # type: ignore[attr-defined]
         return False
-    _log(session, subscription_id, ConsentEvent.RESUMED, origin=origin, now=now)
+    note_consent(session, subscription_id, ConsentEvent.RESUMED, origin=origin, now=now)
     return True
 
 
@@ -217,40 +201,6 @@ def can_resume(subscription: Subscription, *, now: datetime) -> bool:
         and subscription.ended_at is not None
         and subscription.ended_at > now - UNDO_LIFETIME
     )
-
-
-def wish_of(subscription: Subscription) -> Wish:
-    """Return what a reader wants at present."""
-    return Wish(
-        language=subscription.language,
-        topics=tuple(subscription.topics),
-        rhythm=subscription.rhythm,
-        paused_until=subscription.paused_until,
-    )
-
-
-def choose(session: Session, subscription_id: int, wanted: Wish, *, origin: Origin, now: datetime) -> bool:
-    """Let a reader have a newsletter as they want it, from the next issue on. Returns False if they had it so already.
-
-    Nothing is lost and nothing comes twice by it: a reader who leaves the newsletter's own rhythm is remembered to have
-    come as far as its last issue. Raises SubscriptionNotFound or WishInvalid.
-    """
-    statement = select(Subscription).where(Subscription.id == subscription_id).with_for_update()
-    subscription = session.execute(statement.execution_options(populate_existing=True)).scalar_one_or_none()
-    if subscription is None:
-        raise SubscriptionNotFound("This subscription no longer exists.")
-    _check(session, subscription, wanted, now=now)
-    before = wish_of(subscription)
-    if wanted == before:
-        return False
-    if subscription.watermark is None and (wanted.rhythm != Rhythm.EACH or wanted.paused_until is not None):
-        last = newsletters.last_issue(session, subscription.newsletter_id)
-        subscription.watermark = last.window_end if last else None
-    subscription.language, subscription.topics = wanted.language, list(wanted.topics)
-    subscription.rhythm, subscription.paused_until = wanted.rhythm, wanted.paused_until
-    session.flush()
-    _log(session, subscription_id, ConsentEvent.CHANGED, origin=origin, now=now, detail=_changes(before, wanted))
-    return True
 
 
 def add(
@@ -270,8 +220,30 @@ def add(
     if subscription.state == SubscriptionState.PENDING:
         subscription.state, subscription.confirmed_at = SubscriptionState.CONFIRMED, now
         session.flush()
-        _log(session, subscription.id, ConsentEvent.IMPORTED, origin=origin, now=now)
+        note_consent(session, subscription.id, ConsentEvent.IMPORTED, origin=origin, now=now)
     return subscription
+
+
+def note_consent(
+    session: Session,
+    subscription_id: int,
+    event: ConsentEvent,
+    *,
+    origin: Origin,
+    now: datetime,
+    detail: str | None = None,
+) -> None:
+    """Write one line of the consent log."""
+    values = {
+        "subscription_id": subscription_id,
+        "event": event,
+        "at": now,
+        "source": origin.source,
+        "form_version": origin.form_version,
+        "network": origin.network,
+        "detail": detail,
+    }
+    session.execute(insert(Consent).values(**values))
 
 
 def is_suppressed(session: Session, address: str) -> bool:
@@ -322,7 +294,7 @@ def _find_or_create(
         .returning(Subscription.id)
     ).scalar_one_or_none()
     if created is not None:
-        _log(session, created, ConsentEvent.REQUESTED, origin=origin, now=now)
+        note_consent(session, created, ConsentEvent.REQUESTED, origin=origin, now=now)
     return session.execute(
         select(Subscription)
         .where(Subscription.subscriber_id == subscriber_id, Subscription.newsletter_id == newsletter.id)
@@ -331,35 +303,11 @@ def _find_or_create(
     ).scalar_one()
 
 
-def _check(session: Session, subscription: Subscription, wanted: Wish, *, now: datetime) -> None:
-    known = {one.slug for one in topics.of(session, subscription.newsletter_id)}
-    unknown = sorted(set(wanted.topics) - known - set(subscription.topics))
-    if unknown:
-        raise WishInvalid(f"The newsletter has no topic “{unknown[0][:80]}”.")
-    if list(wanted.topics) != sorted(set(wanted.topics)):
-        raise WishInvalid("The topics must be in order, each once.")
-    if wanted.language not in i18n.LANGUAGES:
-        raise WishInvalid(f"The language must be one of {', '.join(i18n.LANGUAGES)}.")
-    if wanted.paused_until is not None and wanted.paused_until > now + LONGEST_PAUSE:
-        raise WishInvalid(f"A pause lasts at most {LONGEST_PAUSE.days} days.")
-
-
-def _changes(before: Wish, after: Wish) -> str:
-    """Tell what changed, for the consent log: "language=en rhythm=weekly"."""
-    values = {
-        "language": (before.language, after.language),
-        "topics": (",".join(before.topics), ",".join(after.topics)),
-        "rhythm": (before.rhythm, after.rhythm),
-        "paused_until": tuple(f"{one:%Y-%m-%d}" if one else "" for one in (before.paused_until, after.paused_until)),
-    }
-    return " ".join(f"{name}={new}" for name, (old, new) in values.items() if old != new)
-
-
 def _to_pending(session: Session, subscription: Subscription, *, language: str, origin: Origin, now: datetime) -> None:
     subscription.state, subscription.language = SubscriptionState.PENDING, language
     subscription.requested_at, subscription.ended_at, subscription.ended_reason = now, None, None
     subscription.paused_until, subscription.watermark = None, None
-    _log(session, subscription.id, ConsentEvent.REQUESTED, origin=origin, now=now)
+    note_consent(session, subscription.id, ConsentEvent.REQUESTED, origin=origin, now=now)
 
 
 def _may_be_mailed(session: Session, subscription_id: int, *, now: datetime) -> bool:
@@ -371,24 +319,3 @@ def _may_be_mailed(session: Session, subscription_id: int, *, now: datetime) -> 
     ).scalars()
     earlier = sorted(queued)
     return len(earlier) < NOTICES_A_DAY and (not earlier or now - earlier[-1] >= SHORT_PAUSE)
-
-
-def _log(
-    session: Session,
-    subscription_id: int,
-    event: ConsentEvent,
-    *,
-    origin: Origin,
-    now: datetime,
-    detail: str | None = None,
-) -> None:
-    values = {
-        "subscription_id": subscription_id,
-        "event": event,
-        "at": now,
-        "source": origin.source,
-        "form_version": origin.form_version,
-        "network": origin.network,
-        "detail": detail,
-    }
-    session.execute(insert(Consent).values(**values))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from mailer import deliveries, journal
 from mailer.models.content import Issue, WhenUncertain
-from mailer.models.deliveries import Deferral, Outcome
+from mailer.models.deliveries import Deferral, Delivery, Outcome
 from mailer.transports.verdicts import Result, Verdict
 
 ALIVE_OWNER_SECONDS: Final = 30
@@ -60,13 +60,16 @@ def resends(session: Session, issue_id: int | None) -> bool:
     return issue_id is not None and session.get_one(Issue, issue_id).when_uncertain == WhenUncertain.RESEND
 
 
-def resend(delivery_id: int, result: Result, *, attempt: int, now: datetime) -> deliveries.Deferred:
-    """Put an uncertain delivery off instead of ending it, as the issue's policy says."""
+def resend(
+    delivery_id: int, result: Result, *, attempt: int, variant_id: int | None, now: datetime
+) -> deliveries.Deferred:
+    """Put an uncertain delivery off instead of ending it, as the issue's policy says. `variant_id` may have arrived."""
     return deliveries.Deferred(
         delivery_id=delivery_id,
         attempt=attempt,
         reply=f"sent again, as chosen for uncertain ones: {result.reply}",
         retry_at=deliveries.next_retry(attempt, now=now),
+        variant_id=variant_id,
     )
 
 
@@ -85,12 +88,14 @@ def _settled(waiting: list[int], known: dict[int, int] | None) -> list[deliverie
 
 
 def _deferred(session: Session, uncertain: list[deliveries.Settled], *, now: datetime) -> list[deliveries.Deferred]:
-    before = _attempts(session, [one.delivery_id for one in uncertain])
+    ids = [one.delivery_id for one in uncertain]
+    before, handed = _attempts(session, ids), _variants(session, ids)
     return [
         resend(
             one.delivery_id,
             Result(verdict=Verdict.UNCERTAIN, reply=one.reply),
             attempt=before.get(one.delivery_id, 0) + 1,
+            variant_id=handed[one.delivery_id],
             now=now,
         )
         for one in uncertain
@@ -104,4 +109,10 @@ def _attempts(session: Session, ids: list[int]) -> dict[int, int]:
         .where(Deferral.delivery_id.in_(ids))
         .group_by(Deferral.delivery_id)
     )
+    return {row[0]: row[1] for row in rows}
+
+
+def _variants(session: Session, ids: list[int]) -> dict[int, int]:
+    """Return the variant that was handed over for each of these deliveries."""
+    rows = session.execute(select(Delivery.id, Delivery.variant_id).where(Delivery.id.in_(ids)))
     return {row[0]: row[1] for row in rows}

@@ -2,18 +2,24 @@
 
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from mailer import i18n
+from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.choices import Topic
-from mailer.models.content import Article, Newsletter
+from mailer.models.content import Article, Newsletter, NewsletterFeed
 
 MOST: Final = 50
+# By which an editor judges the rules of topics: what came in so lately, and no more than so many.
+RECENT: Final = timedelta(days=30)
+MOST_RECENT: Final = 500
 NAME_LENGTH: Final = 80
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 
@@ -82,6 +88,43 @@ def order(session: Session, newsletter: Newsletter, slugs: Sequence[str]) -> Non
     for position, slug in enumerate(dict.fromkeys([*slugs, *known])):
         known[slug].position = position
     session.flush()
+
+
+def move(session: Session, newsletter: Newsletter, slug: str, *, by: int) -> None:
+    """Rank a topic higher (`by` is negative) or lower by so many places. Raises TopicNotFound."""
+    ranked = [one.slug for one in of(session, newsletter.id)]
+    if slug not in ranked:
+        raise TopicNotFound(f"“{newsletter.slug}” has no topic “{slug}”.")
+    place = ranked.index(slug)
+    ranked.insert(max(0, min(len(ranked) - 1, place + by)), ranked.pop(place))
+    order(session, newsletter, ranked)
+
+
+def recent(session: Session, newsletter: Newsletter, *, now: datetime) -> list[Article]:
+    """List the articles that the newsletter's feeds gave lately, newest first."""
+    feeds = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletter.id)
+    published_at = func.coalesce(Article.published_at, Article.first_seen_at)
+    chosen = select(Article).where(Article.feed_id.in_(feeds), published_at > now - RECENT, published_at <= now)
+    return list(session.execute(chosen.order_by(published_at.desc(), Article.id).limit(MOST_RECENT)).scalars())
+
+
+def categories(articles: Iterable[Article]) -> list[tuple[str, int]]:
+    """Count the categories of articles, as written first; the most frequent come first."""
+    counted: Counter[str] = Counter()
+    written: dict[str, str] = {}
+    for article in articles:
+        for one in dict.fromkeys(article.topics):
+            folded = next(iter(_folded([one])))
+            counted[written.setdefault(folded, one)] += 1
+    return counted.most_common()
+
+
+def chosen_by(session: Session, newsletter: Newsletter, slug: str) -> tuple[int, int]:
+    """Count the readers who chose a topic, and those of them who chose no other one."""
+    mine = (Subscription.newsletter_id == newsletter.id, Subscription.state == SubscriptionState.CONFIRMED)
+    only = func.count().filter(func.jsonb_array_length(Subscription.topics) == 1)
+    row = session.execute(select(func.count(), only).where(*mine, Subscription.topics.contains([slug]))).one()
+    return row[0], row[1]
 
 
 def name(topic: Topic, language: str) -> str:

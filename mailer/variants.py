@@ -4,18 +4,22 @@ Thousands of readers share a few dozen variants; each is put together once and r
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from mailer import grouping, i18n, mails, merge, newsletters, selection, topics
+from mailer import contents, corrections, grouping, handmade, i18n, mails, merge, newsletters, selection, topics
+from mailer.contents import Content, Erratum, Placed
+from mailer.feeds.articles import says_locked
+from mailer.feeds.text import cut
 from mailer.grouping import Group, Held
 from mailer.models.choices import Overflow, Place, VariantArticle
 from mailer.models.content import Article, Issue, Layout, Variant
+from mailer.models.corrections import VariantCorrection
 from mailer.selection import Candidate, Pool, View
 
 # Beyond it the rarest choices of topics are widened to all topics, so that an issue is rendered in time.
@@ -24,24 +28,26 @@ SUBJECT_LENGTH: Final = 200
 PREVIEW_LENGTH: Final = 200
 _FOREVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
-Placed = Sequence[tuple[Article, Layout]]
+T = TypeVar("T", int, str)
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What a group gets: articles with their layout, and those beyond for which there was no room."""
+    """What a group gets: articles with their layout, those beyond for which there was no room, and corrections, by id."""
 
     placed: Placed
     beyond: Sequence[Article]
+    # The corrections of its box.
+    owed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frozen:
     """The variants of an issue: that of the edition by language, and how many readers get nothing for which reason."""
 
-    edition: mails.Content
+    edition: Content
     editions: Mapping[str, int]
     not_due: int
     without_news: int
@@ -57,6 +63,7 @@ class Plan:
     view: View
     had: Mapping[int, frozenset[str]]
     carried: Mapping[int, frozenset[str]]
+    errata: Sequence[Erratum] = ()
 
 
 def freeze(session: Session, issue: Issue, placed: Placed, *, now: datetime, most: int = MOST) -> Frozen:
@@ -64,10 +71,16 @@ def freeze(session: Session, issue: Issue, placed: Placed, *, now: datetime, mos
 
     `most` is a number of variants. Raises TemplateInvalid or InliningFailed.
     """
+    if issue.body is not None:
+        written = handmade.content(session, issue, placed)
+        by_language, not_due = handmade.freeze(session, issue, written, now=now)
+        return Frozen(edition=written, editions=by_language, not_due=not_due, without_news=0)
     until = issue.window_end or now
     view = selection.edition_view(session, issue.newsletter, at=_FOREVER, before=issue.id)
     grouping.gather(session, issue, start=view.start, until=until, now=now)
     plan = _plan(session, issue, placed, view, until=until)
+    owed = corrections.note_owed(session, issue, start=view.start, now=now)
+    plan = replace(plan, errata=contents.errata(session, owed))
     edition = edition_share(plan)
     own = issue.newsletter.language
     # The newsletter's own language first: it is what readers of a language that has no edition get.
@@ -92,14 +105,21 @@ def wait_for_others(session: Session) -> None:
 
 
 def advance(session: Session, issue: Issue, *, now: datetime) -> None:
-    """Move on the windows of the readers who were given this issue, after their deliveries were written down."""
+    """Move on the windows of the readers who were given this issue, after their deliveries were written down.
+
+    One that is written by hand has no window.
+    """
+    if issue.body is not None:
+        return
     last = newsletters.last_issue(session, issue.newsletter_id, before=issue.id)
     start = last.window_end if last and last.window_end else issue.newsletter.created_at
     grouping.advance(session, start=start, until=issue.window_end or now, now=now)
 
 
-def edition(session: Session, issue: Issue, placed: Placed) -> mails.Content:
+def edition(session: Session, issue: Issue, placed: Placed) -> Content:
     """Return the edition of an issue that is not sent yet, for a preview."""
+    if issue.body is not None:
+        return handmade.content(session, issue, placed)
     view = selection.edition_view(session, issue.newsletter, at=_FOREVER)
     until = issue.window_end or issue.updated_at
     pool = selection.read_pool(session, issue.newsletter, view, until=until)
@@ -114,6 +134,9 @@ def edition_share(plan: Plan) -> Share:
 
 def group_share(plan: Plan, group: Group, told: tuple[str, ...]) -> Share:
     """Put together what a group gets that chose the topics `told`; nobody is given what they have had."""
+    if group.owed and not told and not group.had and group.start == plan.view.start:
+        # Only for their corrections they are a group of their own.
+        return edition_share(plan)
     had = frozenset().union(*(plan.had.get(one, frozenset()) for one in group.had))
     carried = frozenset(plan.view.carried).union(*(plan.carried.get(one, frozenset()) for one in group.had))
     view = View(start=group.start, topics=frozenset(told), had=had, carried=carried, is_reader=True)
@@ -126,28 +149,31 @@ def group_share(plan: Plan, group: Group, told: tuple[str, ...]) -> Share:
             seen.add(article.canonical_url)
     if not told and group.start == plan.view.start:
         # The newsroom decided how much the edition holds.
-        return Share(placed=_laid_out(plan.placed, chosen), beyond=_beyond(plan, view, seen) if chosen else [])
+        return Share(placed=laid_out(plan.placed, chosen), beyond=_beyond(plan, view, seen) if chosen else [])
     beyond = _beyond(plan, view, seen)
     room = max(plan.issue.newsletter.max_articles - len(chosen), 0)
     chosen += [(article, Layout.CARD) for article in beyond[:room]]
-    return Share(placed=_laid_out(plan.placed, chosen), beyond=beyond[room:])
+    return Share(placed=laid_out(plan.placed, chosen), beyond=beyond[room:])
 
 
-def content(plan: Plan, language: str, told: tuple[str, ...], share: Share) -> mails.Content:
+def content(plan: Plan, language: str, told: tuple[str, ...], share: Share) -> Content:
     """Say a share in a language: with its own subject, if the automatic one tells of an article that is not in it."""
     issue = plan.issue
     subject, preview_text = issue.subject, issue.preview_text
+    made = headline(plan.placed, issue.newsletter.language)
+    followed = {"subject": subject == made[0], "preview_text": preview_text == made[1]}
     if share.placed and [one.id for one, _ in share.placed] != [one.id for one, _ in plan.placed]:
-        automatic = headline(plan.placed, issue.newsletter.language)
         own = headline(share.placed, language)
-        subject = own[0] if subject == automatic[0] else subject
-        preview_text = own[1] if preview_text == automatic[1] else preview_text
-    return mails.Content(
+        subject = own[0] if followed["subject"] else subject
+        preview_text = own[1] if followed["preview_text"] else preview_text
+    return Content(
         subject=subject,
         preview_text=preview_text,
         placed=share.placed,
         topics=_topic_names(plan.pool, language, told, share),
         more=len(share.beyond) if _place_of_rest(plan) == Place.LISTED else 0,
+        automatic=frozenset(name for name, is_so in followed.items() if is_so),
+        corrections=[one for one in plan.errata if one.correction_id in share.owed],
     )
 
 
@@ -156,8 +182,12 @@ def headline(articles: Placed, language: str) -> tuple[str, str]:
     lead = next((article for article, layout in articles if layout == Layout.LEAD), articles[0][0])
     others = [article.title for article, _ in articles if article is not lead][:3]
     also = i18n.gettext(language, "Also: {titles}", titles=" · ".join(others)) if others else lead.excerpt
-    # No title is read for merge fields.
-    return merge.literal(lead.title)[:SUBJECT_LENGTH], merge.literal(also)[:PREVIEW_LENGTH]
+    return _literal(lead.title, SUBJECT_LENGTH), _literal(also, PREVIEW_LENGTH)
+
+
+def _literal(words: str, limit: int) -> str:
+    """Cut what no merge field is read in; each brace may cost a character more."""
+    return merge.literal(cut(words, max(limit - words.count("{"), limit // 2)))
 
 
 def _plan(session: Session, issue: Issue, placed: Placed, view: View, *, until: datetime) -> Plan:
@@ -202,25 +232,32 @@ def _shares(
     """Put together what every group gets; the groups that get nothing are left out. `editions` are rendered anyway."""
     known = {one.slug for one in plan.pool.topics}
     told = {group: tuple(slug for slug in group.topics if slug in known) for group in groups}
+    owed = {group: group.owed for group in groups}
     while True:
-        shares = [(group, told[group], group_share(plan, group, told[group])) for group in groups]
+        shares = [
+            (group, told[group], replace(group_share(plan, group, told[group]), owed=owed[group])) for group in groups
+        ]
         kept = [one for one in shares if one[2].placed]
         count = len({*editions, *(_key(group.language, chosen, share) for group, chosen, share in kept)})
-        if count <= most or not any(told.values()):
+        if count <= most or not (any(told.values()) or any(owed.values())):
             return kept
-        _widen(told)
-        log.warning("topics widened", issue=plan.issue.id, variants=count, most=most)
+        if any(owed.values()):
+            _clear_rarer_half(owed)
+            log.warning("corrections wait for the next issue", issue=plan.issue.id, variants=count, most=most)
+        else:
+            _clear_rarer_half(told)
+            log.warning("topics widened", issue=plan.issue.id, variants=count, most=most)
 
 
-def _widen(told: dict[Group, tuple[str, ...]]) -> None:
-    """Give all topics to the rarer half of what was chosen."""
-    readers: dict[tuple[str, ...], int] = {}
-    for group, chosen in told.items():
-        if chosen:
-            readers[chosen] = readers.get(chosen, 0) + group.readers
+def _clear_rarer_half(chosen: dict[Group, tuple[T, ...]]) -> None:
+    """Empty the rarer half of what groups chose, or are owed."""
+    readers: dict[tuple[T, ...], int] = {}
+    for group, one in chosen.items():
+        if one:
+            readers[one] = readers.get(one, 0) + group.readers
     rarest = sorted(readers, key=lambda one: (readers[one], one))
-    widened = set(rarest[: (len(rarest) + 1) // 2])
-    told.update({group: () for group, chosen in told.items() if chosen in widened})
+    cleared = set(rarest[: (len(rarest) + 1) // 2])
+    chosen.update({group: () for group, one in chosen.items() if one in cleared})
 
 
 def _key(language: str, told: tuple[str, ...], share: Share) -> tuple[object, ...]:
@@ -229,6 +266,7 @@ def _key(language: str, told: tuple[str, ...], share: Share) -> tuple[object, ..
         told,
         tuple((one.id, layout) for one, layout in share.placed),
         tuple(one.id for one in share.beyond),
+        share.owed,
     )
 
 
@@ -263,6 +301,9 @@ class _Writer:
         rows = [{"variant_id": made.id, "article_id": one, "place": place} for one, place in places.items()]
         if rows:
             self._session.execute(insert(VariantArticle), rows)
+        if share.owed:
+            told_of = [{"variant_id": made.id, "correction_id": one} for one in share.owed]
+            self._session.execute(insert(VariantCorrection), told_of)
         return made.id
 
 
@@ -284,7 +325,7 @@ def _beyond(plan: Plan, view: View, inside: Collection[str]) -> list[Article]:
     return found
 
 
-def _laid_out(edition: Placed, chosen: Placed) -> Placed:
+def laid_out(edition: Placed, chosen: Placed) -> Placed:
     """Keep the newsroom's layouts as long as its lead is there; otherwise lay the articles out anew."""
     leads = {article.id for article, layout in edition if layout == Layout.LEAD}
     if not any(article.id in leads for article, _ in chosen):
@@ -306,8 +347,10 @@ def _topic_names(pool: Pool, language: str, told: tuple[str, ...], share: Share)
         chosen = [slug for slug in about if slug in told] or list(about)
         if chosen:
             names[article.id] = topics.name(by_slug[chosen[0]], language)
-        elif not by_slug and article.topics:
-            names[article.id] = article.topics[0]
+            continue
+        categories = [] if by_slug else [one for one in article.topics if not says_locked(one)]
+        if categories:
+            names[article.id] = categories[0]
     return names
 
 

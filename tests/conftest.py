@@ -1,6 +1,7 @@
 """What every test may use: real PostgreSQL and Valkey, one pair a run, and a real SMTP server."""
 
 import asyncio
+import json
 import os
 import re
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -24,6 +27,7 @@ from mailer.embedded.services import Servers, Services
 from mailer.migrations import run as migrations
 from mailer.models import Base
 
+DkimKeys = dict[str, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey]
 _RUNNING = pytest.StashKey[ExitStack]()
 _USED_NUMBERS: set[str] = set()
 _SERVERS = pytest.StashKey[Servers]()
@@ -217,6 +221,24 @@ def forget() -> None:
         queue.client().close()
     for cached in (settings.load, db.engine, links._key, queue.client):
         cached.cache_clear()
+
+
+@pytest.fixture
+def dkim_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DkimKeys:
+    """An RSA and an Ed25519 key, by selector, that the settings name for courrier.example."""
+    made: DkimKeys = {
+        "r1": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+        "e1": ed25519.Ed25519PrivateKey.generate(),
+    }
+    named = []
+    for selector, key in made.items():
+        path = tmp_path / f"{selector}.pem"
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        path.chmod(0o600)
+        named.append({"domain": "courrier.example", "selector": selector, "key_file": str(path)})
+    monkeypatch.setenv("MAILER_DKIM", json.dumps(named))
+    settings.load.cache_clear()
+    return made
 
 
 @pytest.fixture

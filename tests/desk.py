@@ -3,16 +3,17 @@
 import contextlib
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
+from sqlalchemy import select
 
-from mailer import accounts, clock, deliveries, issues, newsletters
+from mailer import accounts, clock, deliveries, issues, newsletters, topics
 from mailer.db import transaction
-from mailer.models.content import Issue, Layout
+from mailer.models.content import Article, Issue, Layout
 from mailer.models.deliveries import Outcome
 from mailer.web.app import create_app
 from tests.factories import an_article, readers
@@ -20,7 +21,7 @@ from tests.web_site import Site, running_site
 
 PASSWORD = "a long enough passphrase"
 OPEN_PATHS = {"/admin/sign-in", "/admin/sign-in/{token}"}
-PARAMETERS = {"slug": "courrier", "token": "x" * 40}
+PARAMETERS = {"slug": "courrier", "topic": "eau", "token": "x" * 40}
 
 
 @contextlib.contextmanager
@@ -54,9 +55,17 @@ def routes() -> list[tuple[str, str]]:
     return found
 
 
-def filled(path: str) -> str:
-    """A route's path with its parameters filled in."""
-    return re.sub(r"\{(\w+)\}", lambda match: PARAMETERS.get(match[1], "1"), path)
+def filled(path: str, **ids: int) -> str:
+    """A route's path with its parameters filled in: with these ids by name, or such as may not exist."""
+    values = {**PARAMETERS, **{name: str(one) for name, one in ids.items()}}
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], "1"), path)
+
+
+def a_topic(slug: str = "eau", *, categories: Sequence[str] = ("Société",)) -> None:
+    """The newsletter has a topic."""
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        topics.put(session, newsletter, slug, names={"fr": "L’eau"}, rules={"categories": list(categories)})
 
 
 def field(page: httpx.Response, name: str) -> str:
@@ -71,6 +80,13 @@ def area(page: httpx.Response, name: str) -> str:
     match = re.search(rf'<textarea id="{name}"[^>]*>([^<]*)</textarea>', page.text)
     assert match, f"no field {name}"
     return html.unescape(match[1])
+
+
+def picked(page: httpx.Response, name: str) -> str:
+    """The choice of a form's list."""
+    options = page.text.partition(f'<select id="{name}"')[2].partition("</select>")[0]
+    (chosen,) = re.findall(r'<option value="([^"]*)" selected>', options)
+    return html.unescape(chosen)
 
 
 def hidden(page: httpx.Response) -> dict[str, str]:
@@ -131,3 +147,9 @@ def titles(issue_id: int) -> list[tuple[str, Layout]]:
     """Its articles by their slugs, in order."""
     with transaction() as session:
         return [(article.guid, layout) for article, layout in issues.placed(session, issue_id)]
+
+
+def article_id(slug: str) -> str:
+    """The id of an article, as forms send it."""
+    with transaction() as session:
+        return str(session.execute(select(Article.id).where(Article.guid == slug)).scalar_one())

@@ -1,7 +1,10 @@
 """Contexts of mails as the templates get them: own texts about an invented publication, with a full and a bare one each."""
 
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
+
+from mailer.i18n import DESK_LANGUAGES, LANGUAGES
 
 NONCE = "5f1c9a02b7d3"
 PLACEHOLDERS = {name: f"q{NONCE}{name}q" for name in ("address", "since", "confirm", "unsubscribe", "preferences")}
@@ -18,6 +21,8 @@ def article(title: str, slug: str, **more: object) -> Context:
         "topic": None,
         "minutes": 0,
         "image": None,
+        "is_locked": False,
+        "corrected": [],
         "published_at": datetime(2025, 11, 27, 9, 30, tzinfo=ZoneInfo("Europe/Paris")),
         **more,
     }
@@ -64,7 +69,7 @@ POLITICS = [
         "douchanbe",
         excerpt="Remaniement à la tête des régions et silence des médias publics : ce que l’on sait.",
         topic="Politique",
-        minutes=4,
+        is_locked=True,
         image=picture("t2"),
     ),
 ]
@@ -88,7 +93,7 @@ SOCIETY = [
 ]
 BRIEFS = [
     article("Un train de nuit relie de nouveau Tachkent à Samarcande", "train", topic="Ouzbékistan", minutes=2),
-    article("Turkménistan : le prix du pain triple dans l’est du pays", "pain", topic="Turkménistan", minutes=3),
+    article("Turkménistan : le prix du pain triple dans l’est du pays", "pain", topic="Turkménistan", is_locked=True),
     article("Қазақ киносы : trois films à voir au festival d’Almaty", "cinema", topic="Culture", minutes=4),
     article("Le yak, monnaie d’hiver des vallées kirghizes", "yak", topic="Économie", author="Jyldyz Osmon"),
 ]
@@ -122,7 +127,7 @@ READER = {
     "unsubscribe_url": f"https://lettre.example/u/{PLACEHOLDERS['unsubscribe']}",
     "is_tracked": False,
 }
-ISSUE = {
+ISSUE: dict[str, Any] = {
     "newsletter": NEWSLETTER,
     "issue": {
         "title": LEAD["title"],
@@ -138,6 +143,7 @@ ISSUE = {
             said("Bonne lecture,"),
         ],
         "signature": "Camille Ferrand, rédactrice en chef",
+        "body": [],
         "web_url": "https://lettre.example/i/129",
     },
     "lead": LEAD,
@@ -148,6 +154,7 @@ ISSUE = {
     "briefs": BRIEFS,
     "more": {"count": 12, "url": "https://courrier.example/"},
     "corrections": CORRECTIONS,
+    "removed": [],
     "reader": READER,
 }
 BARE_ISSUE = {
@@ -158,6 +165,7 @@ BARE_ISSUE = {
     "briefs": [],
     "more": None,
     "corrections": [],
+    "removed": [],
     "reader": {**READER, "since": ""},
 }
 CONFIRM = {
@@ -167,9 +175,44 @@ CONFIRM = {
     "days": 7,
 }
 ALREADY = {"newsletter": NEWSLETTER, "reader": READER}
+REVIEW_LINKS = {act: f"https://lettre.example/review/{act}/{act * 10}" for act in ("send", "hold", "drop")}
+REVIEW = {
+    "newsletter": NEWSLETTER,
+    "issue": {"subject": LEAD["title"], "preview_text": ISSUE["issue"]["preview_text"]},
+    "slot": datetime(2025, 11, 28, 7, 0, tzinfo=ZoneInfo("Europe/Paris")),
+    "leaves_on_silence": True,
+    "recipients": 18117,
+    "titles": [{"title": one["title"], "url": one["url"]} for one in (LEAD, *POLITICS, *BRIEFS)],
+    "links": REVIEW_LINKS,
+    "page_url": "https://lettre.example/admin/issues/129",
+    "address": PLACEHOLDERS["address"],
+}
+ALERT = {
+    "newsletter": NEWSLETTER,
+    "title": "Retenu par les vérifications",
+    "about": LEAD["title"],
+    "lines": ["Les vérifications ont trouvé ce que personne ne doit recevoir.", "Corrigez-le, ou laissez-le passer."],
+    "reasons": ["Le lien de désinscription manque.", "L’objet est vide."],
+    "quoted": "535 5.7.8 Authentication credentials invalid",
+    "page_url": "https://lettre.example/admin/issues/129",
+    "page_label": "Ouvrir le numéro",
+    "acts": [{"label": "L’envoyer tel quel", "url": REVIEW_LINKS["send"]}],
+    "address": PLACEHOLDERS["address"],
+}
 # By template: the contexts that it must render.
 CONTEXTS: dict[str, dict[str, Context]] = {
     "issue": {"full": ISSUE, "bare": BARE_ISSUE, "online": {**ISSUE, "reader": None}},
     "confirm": {"full": CONFIRM, "bare": {**CONFIRM, "newsletter": BARE_NEWSLETTER, "days": 1}},
     "already": {"full": ALREADY, "bare": {**ALREADY, "newsletter": BARE_NEWSLETTER}},
+    "review": {
+        "full": REVIEW,
+        "bare": {**REVIEW, "newsletter": BARE_NEWSLETTER, "leaves_on_silence": False, "recipients": 1}
+        | {"issue": {"subject": LEAD["title"], "preview_text": ""}, "titles": REVIEW["titles"][:1]},
+    },
+    "alert": {
+        "full": ALERT,
+        "bare": {**ALERT, "newsletter": BARE_NEWSLETTER, "reasons": [], "quoted": "", "acts": [], "lines": ["Rien."]},
+    },
 }
+# The newsroom's mails are in the languages of its pages.
+LANGUAGES_OF = {one: DESK_LANGUAGES if one in ("review", "alert") else LANGUAGES for one in CONTEXTS}

@@ -71,7 +71,7 @@ def test_what_talks_to_the_outside_knows_no_database(folder: str):
 
 
 def test_only_entry_points_sending_polling_and_scheduling_open_transactions():
-    domain = ("sending", "polling", "rechecking", "fetching", "scheduling")
+    domain = ("sending", "polling", "rechecking", "fetching", "handwriting", "scheduling")
     edges = ("mailer/cli/", "mailer/web/", "workers/", *(f"mailer/{name}.py" for name in domain))
     openers = {module.path for module in product() if "mailer.db.transaction" in module.imports}
     assert {path for path in openers if not path.startswith(edges)} == set()
@@ -106,7 +106,10 @@ def test_the_glossarys_forbidden_words_are_nowhere():
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in _texts("mailer", "workers", "templates")
         for line in path.read_text("utf-8").splitlines()
-        if FORBIDDEN_WORDS.search(line) and not any(part in line for part in MAY_SAY)
+        # What other people's servers say has words of its own.
+        if "mailer/bounces/" not in path.as_posix()
+        and FORBIDDEN_WORDS.search(line)
+        and not any(part in line for part in MAY_SAY)
     ]
     assert said == []
 

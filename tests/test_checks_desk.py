@@ -1,19 +1,25 @@
 """What the checks find is on the review page and in the command's output; what blocks stops both until it is let pass."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from mailer import issues, scheduling, settings
+from mailer import gate, issues, scheduling, settings
 from mailer.cli import output
 from mailer.db import transaction
-from mailer.models.content import IssueState
+from mailer.feeds import troubles
+from mailer.feeds.troubles import Trouble
+from mailer.findings import Code, Finding, Phrase, Severity, Value
+from mailer.models.content import Issue, IssueState
+from mailer.web.admin import inspecting
 from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.desk import drafted, hidden, issue, press, running_desk, sign_in, speak
+from tests.source import ROOT
 from tests.test_cli import an_issue
 
 WITHOUT_FOOT = '{% extends "_layout.html" %}{% block content %}<tr><td>{{ issue.title }}</td></tr>{% endblock %}'
@@ -149,3 +155,61 @@ def test_sending_from_the_command_line_stops_at_what_blocks(installation: SmtpIn
     sent = mailer("issue", "send", str(issue_id), "--yes", "--despite-checks")
     assert sent.code == 0
     assert scheduling.start_issue(issue_id)
+
+
+def test_findings_stand_where_an_issue_is_written_and_scheduled_too(desk: httpx.Client, templates: Path) -> None:
+    path = f"/admin/issues/{drafted()}"
+    for page in (desk.get(path), desk.get(f"{path}/schedule")):
+        assert BLOCKED in page.text
+        assert "Blocks" in page.text
+    assert "keeps the issue from leaving at its moment" in desk.get(f"{path}/schedule").text
+
+
+@pytest.mark.parametrize(
+    ("code", "where", "values", "words"),
+    [
+        (
+            Code.HEADER_WRONG,
+            "headers",
+            {"name": "to", "found": Phrase(sentence="it occurs {count} times", values={"count": 2})},
+            "il figure 2 fois",
+        ),
+        (
+            Code.LINK_UNREACHABLE,
+            "html",
+            {
+                "url": "https://a.example/",
+                "answer": Phrase(sentence=troubles.SENTENCES[Trouble.NAME_UNKNOWN], values={"host": "a.example"}),
+            },
+            "Le nom a.example est inconnu.",
+        ),
+        (Code.PICTURES_HEAVY, "html", {"size": 1234}, "1 234 Ko"),
+        (
+            Code.CONTRAST_LIGHT,
+            "html",
+            {"text": "Lire", "color": "#777", "background": "#888", "ratio": 1.3, "wanted": 4.5},
+            "1,3",
+        ),
+    ],
+)
+def test_a_finding_is_kept_and_said_in_french_to_its_details(
+    code: Code, where: str, values: dict[str, Value], words: str
+) -> None:
+    finding = Finding(code=code, severity=Severity.ADVISE, where=where, values=values)
+    kept = json.loads(json.dumps(finding.as_dict()))
+    (again,) = gate.of_issue(Issue(findings=[kept]))
+    assert again == finding
+    assert words in inspecting.words("fr", again).replace("\u00a0", " ")
+    assert "{" not in inspecting.words("fr", again) + again.words
+
+
+def test_every_part_of_a_mail_that_a_finding_names_has_a_word() -> None:
+    named = {
+        match
+        for path in (ROOT / "mailer" / "checks").glob("*.py")
+        for match in re.findall(r'found\(\s*(?:Code\.\w+), "(\w+)"', path.read_text())
+    }
+    assert named
+    assert named <= set(inspecting.PLACES)
+    finding = Finding(code=Code.SUBJECT_EMPTY, severity=Severity.BLOCK, where="subject, ru")
+    assert inspecting.place("fr", finding) == "Objet, Русский"

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 import time_machine
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from mailer import clock, gate, issues, newsletters, scheduling, sending, settings, subscriptions
 from mailer.checks.reach import Answer
 from mailer.db import transaction
-from mailer.findings import Code, Severity
+from mailer.findings import Code, Phrase, Severity
 from mailer.models.content import Issue, IssueState, PauseReason, SlotResult, Variant
 from mailer.models.deliveries import Delivery
+from mailer.models.pictures import Picture, PictureKind, PictureState, PictureUse, Rendition
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
 from tests.test_scheduling import a_due_newsletter, the_slot
@@ -148,7 +150,7 @@ def test_the_operator_chooses_what_blocks(
 def test_links_that_do_not_answer_hold_it_back_if_the_operator_says_so(
     installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = {"https://courrier.example/a": Answer(status=404, problem="It answered 404.")}
+    gone = {"https://courrier.example/a": Answer(status=404, problem=Phrase(sentence="It answered 404."))}
     monkeypatch.setenv("MAILER_CHECKS_BLOCK", "link_gone")
     settings.load.cache_clear()
     issue_id = a_draft()
@@ -160,6 +162,27 @@ def test_links_that_do_not_answer_hold_it_back_if_the_operator_says_so(
     with transaction() as session:
         issues.start(session, issues.get(session, issue_id), batch_size=100, now=clock.now(), answers=gone)
     assert Code.LINK_GONE in {one.code for one in gate.of_issue(the_issue(issue_id))}
+
+
+def test_our_own_pictures_are_weighed_without_being_asked(session: Session) -> None:
+    now, newsletter = clock.now(), a_newsletter(session)
+    weights = {"a": 700_000, "b": 400_000}
+    for slug, size in weights.items():
+        url = f"https://courrier.example/{slug}.jpg"
+        an_article(session, newsletter, slug, seen=now - timedelta(minutes=5), image_url=url)
+        stamps = {"due_at": now, "created_at": now, "updated_at": now}
+        picture = Picture(url=url, state=PictureState.READY, digest=slug * 32, **stamps)
+        session.add(picture)
+        session.flush()
+        for use, width in ((PictureUse.LEAD, 1104), (PictureUse.CARD, 240)):
+            file = {"width": width, "height": width // 2, "kind": PictureKind.JPG, "size_bytes": size, "content": b""}
+            session.add(Rendition(picture_id=picture.id, use=use, **file))
+    issue_id = issues.draft(session, newsletter, now=now).id
+    session.expunge_all()
+    issue = issues.get(session, issue_id)
+    made = gate.specimens(session, issue, issues.placed(session, issue.id), now=now)
+    heavy = [one for one in gate.inspect(made, None) if one.code == Code.PICTURES_HEAVY]
+    assert [(one.severity, one.values) for one in heavy] == [(Severity.ADVISE, {"size": 1100})]
 
 
 def test_links_are_asked_before_an_issue_starts_only_if_they_can_hold_it_back(

@@ -10,6 +10,7 @@ import pytest
 
 from mailer.checks import reach
 from mailer.checks.reach import Answer
+from mailer.findings import Code, in_english
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
@@ -55,7 +56,8 @@ def site() -> Iterator[str]:
 
 def findings(links: list[str], pictures: list[str] | None = None) -> dict[str, str]:
     answers = reach.ask(links, pictures or [], private_networks=LOOPBACK)
-    return {one.values.get("url", ""): one.code.value for one in reach.check(answers, links, pictures or [])}
+    found = [*reach.check(answers, links, pictures or []), *reach.weigh(answers, {}, pictures or [])]
+    return {str(one.values.get("url", "")): one.code.value for one in found}
 
 
 def test_a_link_that_answers_is_no_finding(site: str) -> None:
@@ -97,9 +99,18 @@ def test_slow_sites_are_asked_at_once_and_given_up(site: str) -> None:
 def test_nothing_in_the_private_network_is_asked(site: str) -> None:
     answers = reach.ask([f"{site}/status/404"], [])
     assert answers[f"{site}/status/404"].status is None
-    assert "private address" in answers[f"{site}/status/404"].problem
+    problem = answers[f"{site}/status/404"].problem
+    assert problem is not None
+    assert "private address" in in_english(problem)
 
 
 def test_an_address_that_was_not_asked_is_passed_over() -> None:
     assert reach.check({}, ["https://x.example/"], ["https://x.example/a.jpg"]) == []
     assert reach.check({"https://x.example/": Answer(status=200)}, ["https://x.example/"], []) == []
+
+
+def test_our_own_pictures_weigh_too_without_being_asked() -> None:
+    own = {"https://news.example/img/a.jpg": 900_000, "https://news.example/img/b.jpg": 200_000, "unused": 9_000_000}
+    (heavy,) = reach.weigh({}, own, list(own)[:2])
+    assert (heavy.code, heavy.values) == (Code.PICTURES_HEAVY, {"size": 1100})
+    assert reach.weigh({}, own, list(own)[:1]) == []

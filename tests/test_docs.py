@@ -15,6 +15,7 @@ import pytest
 from mailer.cli import output
 from mailer.embedded.processes import Child, Supervisor, free_port, wait_for_port
 from mailer.settings import Settings
+from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.source import ROOT, product
 
@@ -42,6 +43,10 @@ PROVEN = {
     "docker compose --profile dev up --build": "tests/test_compose.py",
     "pip install --require-hashes -r requirements/production.lock": "tests/test_architecture.py",
     "pip install --no-deps .": "tests/test_packaging.py",
+    'mailer issue create hebdo --subject "Un numéro spécial" --body numero.md': "tests/test_handmade_edges.py",
+    'mailer issue pull 129 812 --note "We have withdrawn this article: its source was wrong."': "tests/test_cli_amending.py",
+    'mailer issue replace 129 812 --note "The dam is 335 metres high, not 235."': "tests/test_cli_amending.py",
+    'mailer article correct 812 --note "The dam is 335 metres high, not 235."': "tests/test_cli_amending.py",
     "mailer up": "tests/test_compose.py starts the same processes",
     "mailer up --embedded": "the demo starts the same processes and servers",
     "mailer web": "tests/test_compose.py starts the same process",
@@ -59,14 +64,13 @@ def test_every_mailer_command_in_it_runs(
 ):
     monkeypatch.setenv("MAILER_FEED_PRIVATE_NETWORKS", "127.0.0.0/8,::1/128")
     monkeypatch.delenv("MAILER_CONFIG")
+    monkeypatch.chdir(tmp_path)
     for command in _commands(ROOT / readme):
         words = shlex.split(command.removeprefix("docker compose exec web "))
         if words[0] == "mailer" and command not in PROVEN:
             words = [feed_url if word.endswith("/feed") else word for word in words]
-            done = subprocess.run(
-                [sys.executable, "-m", *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-            )
-            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            done = mailer(*words[1:])
+            assert done.code == 0, f"{command}\n{done.err}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

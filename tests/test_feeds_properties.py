@@ -163,6 +163,15 @@ def test_a_cut_is_a_beginning_of_at_most_its_limit(words: str, limit: int) -> No
 
 
 @RELAXED
+@given(words=st.text(max_size=400) | st.lists(LINES).map(". ".join), limit=st.integers(5, 100))
+def test_a_shortened_text_is_a_beginning_too(words: str, limit: int) -> None:
+    short = text.shorten(words, limit)
+    assert len(short) <= limit
+    assert words.startswith(short.removesuffix("…"))
+    assert bool(short.strip()) == bool(words.strip()) or words[:limit].strip() == ""
+
+
+@RELAXED
 @given(words=st.text(max_size=60))
 def test_reading_a_date_never_fails(words: str) -> None:
     moment = parse_date(words)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from mailer import issues, newsletters, slots
+from mailer import issues, newsletters, reviewing, slots
 from mailer.models.content import Issue, IssueState, Layout, PauseReason, Slot, SlotResult, Variant, WhenUncertain
 from mailer.models.deliveries import Batch, Delivery
 from tests.factories import NOW, a_newsletter, an_article, readers
@@ -49,15 +49,15 @@ def test_a_slot_is_due_from_its_moment_on(session: Session) -> None:
 def test_a_slot_is_decided_once(session: Session) -> None:
     a_due_newsletter(session)
     (due,) = slots.due_slots(session, now=FRIDAY)
-    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is not None
-    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert reviewing.decide(session, due, grace=GRACE, now=FRIDAY) is not None
+    assert reviewing.decide(session, due, grace=GRACE, now=FRIDAY) is None
     assert slots.due_slots(session, now=FRIDAY + timedelta(hours=1)) == []
 
 
 def test_an_empty_window_is_skipped_and_says_so(session: Session) -> None:
     a_due_newsletter(session, articles=0)
     (due,) = slots.due_slots(session, now=FRIDAY)
-    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert reviewing.decide(session, due, grace=GRACE, now=FRIDAY) is None
     assert decided(session) == [(SlotResult.EMPTY, "no new article")]
 
 
@@ -65,11 +65,11 @@ def test_too_few_articles_wait_for_the_next_issue(session: Session) -> None:
     newsletter = a_due_newsletter(session, articles=2)
     newsletters.edit(session, newsletter, values={"min_articles": 3}, now=NOW)
     (due,) = slots.due_slots(session, now=FRIDAY)
-    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY) is None
+    assert reviewing.decide(session, due, grace=GRACE, now=FRIDAY) is None
     assert decided(session) == [(SlotResult.EMPTY, "2 new articles of at least 3; they wait for the next issue")]
     an_article(session, newsletter, "third", seen=FRIDAY + timedelta(days=1))
     (due,) = slots.due_slots(session, now=FRIDAY + timedelta(days=7))
-    issue = slots.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(days=7))
+    issue = reviewing.decide(session, due, grace=GRACE, now=FRIDAY + timedelta(days=7))
     assert issue is not None
     assert len(issues.placed(session, issue.id)) == 3
 
@@ -82,7 +82,7 @@ def test_missed_slots_are_caught_up_once(session: Session) -> None:
     (due,) = slots.due_slots(session, now=FRIDAY + timedelta(hours=5))
     assert due.slot_at == FRIDAY
     assert len(due.missed) == 2
-    assert slots.decide_slot(session, due, grace=GRACE, now=FRIDAY + timedelta(hours=5)) is not None
+    assert reviewing.decide(session, due, grace=GRACE, now=FRIDAY + timedelta(hours=5)) is not None
     assert [result for result, _ in decided(session)] == [SlotResult.MISSED, SlotResult.MISSED, SlotResult.ISSUED]
     assert "caught up" in decided(session)[0][1]
 
@@ -91,8 +91,8 @@ def test_a_slot_beyond_the_grace_is_missed_not_sent(session: Session) -> None:
     a_due_newsletter(session)
     late = FRIDAY + GRACE + timedelta(minutes=1)
     (due,) = slots.due_slots(session, now=late)
-    assert slots.decide_slot(session, due, grace=GRACE, now=late) is None
-    assert decided(session) == [(SlotResult.MISSED, "found 6.0 h late; the grace is 6.0 h")]
+    assert reviewing.decide(session, due, grace=GRACE, now=late) is None
+    assert decided(session) == [(SlotResult.MISSED, "found 6\u00a0h 1\u00a0min late; the grace is 6\u00a0h")]
 
 
 def test_changing_a_schedule_fires_nothing_of_the_past(session: Session) -> None:

@@ -116,7 +116,7 @@ def test_a_tall_picture_is_cut_nearer_its_top() -> None:
 def test_every_usual_kind_is_read(kind: str) -> None:
     lead = made(encoded(photo(1200, 700), kind))["lead"]
     red, _, blue = color(lead, (50, 20))
-    assert (lead.width, lead.height, red > 180, blue < 80) == (1104, 644, True, True)
+    assert (lead.width, lead.height, red > blue + 60) == (1104, 644, True)
 
 
 def test_a_picture_that_was_taken_upright_stands_upright_and_loses_its_exif() -> None:
@@ -126,7 +126,8 @@ def test_a_picture_that_was_taken_upright_stands_upright_and_loses_its_exif() ->
     file = made(encoded(photo(1600, 1000), exif=exif))["lead"]
     # Turned by a quarter, what was on the left is on the top, so red and blue are side by side.
     left, right = (color(file, (x, 300)) for x in (50, 950))
-    assert (left[2] > 200, right[0] > 200) == (True, True)
+    # One pixel is noise in green, and so a little in the others.
+    assert (left[2] > left[0] + 60, right[0] > right[2] + 60) == (True, True)
     assert b"Exif" not in file.content
     assert b"at home" not in file.content
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Page
 
 from mailer import brand, rendering
 from tests.looks import open_page
-from tests.mails import CONTEXTS, ISSUE, LOGO, NEWSLETTER
+from tests.mails import CONTEXTS, ISSUE, LANGUAGES_OF, LOGO, NEWSLETTER
 
 WIDTHS: Final = (390, 600, 820)
 LOOKS: Final = ("light", "dark", "no images", "no styles")
@@ -104,7 +104,13 @@ def test_an_issue_is_whole_at_every_width_and_in_every_look(look: str, width: in
     assert seen["panel"]["width"] <= 600
     assert abs(seen["panel"]["x"] * 2 + seen["panel"]["width"] - width) <= 1, "in the middle"
     words = " ".join(text["words"] for text in seen["texts"]).replace("\u00a0", " ")
-    for last in ("Changer mes préférences", "Se désinscrire", "67000 Strasbourg", "12 autres articles"):
+    for last in (
+        "Réservé aux abonnés",
+        "Changer mes préférences",
+        "Se désinscrire",
+        "67000 Strasbourg",
+        "12 autres articles",
+    ):
         assert last in words
 
 
@@ -175,10 +181,11 @@ def test_a_logo_and_a_font_keep_the_mail_in_its_frame(
         assert seen["titles"] == TITLES
 
 
-@pytest.mark.parametrize("template", ["confirm", "already"])
+@pytest.mark.parametrize("template", ["confirm", "already", "review", "alert"])
 @pytest.mark.parametrize("look", LOOKS)
 def test_notices_can_be_read_and_pressed(template: str, look: str, browser_page: Page) -> None:
-    html = rendering.render(template, language="ru", context=CONTEXTS[template]["full"]).html
+    language = "ru" if "ru" in LANGUAGES_OF[template] else "fr"
+    html = rendering.render(template, language=language, context=CONTEXTS[template]["full"]).html
     seen = see(browser_page, html, width=390, look=look)
     assert seen["scroll"] <= 390
     assert seen["button"]["height"] >= 44

@@ -1,8 +1,9 @@
 """Which articles the next issue holds, and why."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from mailer import issues, newsletters, selection
@@ -39,6 +40,40 @@ def test_newest_first_and_in_a_total_order(session: Session, newsletter: Newslet
         an_article(session, newsletter, slug, seen=NOW + timedelta(hours=hours))
     an_article(session, newsletter, "undated", seen=NOW, published_at=None)
     assert titles(session, newsletter) == ["c", "a", "b", "undated"]
+
+
+def test_an_article_without_a_date_stands_where_it_was_first_seen(session: Session, newsletter: Newsletter) -> None:
+    for hours in range(6):
+        dated = NOW + timedelta(hours=hours) if hours % 2 else None
+        an_article(session, newsletter, f"a{hours}", seen=NOW + timedelta(hours=hours), published_at=dated)
+    newsletters.edit(session, newsletter, values={"max_articles": 3}, now=NOW)
+    assert titles(session, newsletter) == ["a5", "a4", "a3"]
+
+
+def test_articles_of_one_moment_keep_the_order_of_their_feed(session: Session, newsletter: Newsletter) -> None:
+    for slug in ("z", "y", "x"):
+        an_article(session, newsletter, slug, seen=NOW, published_at=None)
+    assert titles(session, newsletter) == ["z", "y", "x"] == titles(session, newsletter)
+
+
+def test_neither_the_undated_nor_the_pinned_starve_behind_a_thousand_others(
+    session: Session, newsletter: Newsletter
+) -> None:
+    pinned = an_article(session, newsletter, "pinned", seen=NOW, published_at=NOW - timedelta(days=3))
+    an_article(session, newsletter, "undated", seen=NOW + timedelta(hours=2), published_at=None)
+    for slug, moment in [("old", NOW - timedelta(hours=1)), ("embargo", LATER + timedelta(days=9))]:
+        many(session, newsletter, slug, selection.CANDIDATES, published_at=moment)
+    newsletters.pin(session, newsletter, pinned.id, priority=0, until=LATER + timedelta(days=1), now=NOW)
+    assert titles(session, newsletter)[:3] == ["pinned", "undated", "old"]
+
+
+def many(session: Session, newsletter: Newsletter, slug: str, count: int, *, published_at: datetime) -> None:
+    first = an_article(session, newsletter, slug, published_at=published_at)
+    one = {"feed_id": first.feed_id, "title": first.title, "topics": []}
+    moments = {"published_at": published_at, "first_seen_at": NOW, "updated_at": NOW}
+    names = [f"{slug}-{number}" for number in range(count)]
+    rows = [{"guid": name, "url": name, "canonical_url": name, **one, **moments} for name in names]
+    session.execute(insert(Article), rows)
 
 
 def test_the_next_window_starts_where_the_last_one_ended(session: Session, newsletter: Newsletter) -> None:
@@ -144,7 +179,7 @@ def test_only_categories_that_the_newsletter_takes_are_chosen(session: Session, 
     for slug, categories in [("a", ["société"]), ("b", ["Sport", "Publireportage"]), ("c", ["Météo"]), ("d", [])]:
         an_article(session, newsletter, slug, seen=NOW, topics=categories)
     assert titles(session, newsletter) == ["a"]
-    assert set(reasons(session, newsletter).values()) == {str(selection.Why.CATEGORY)}
+    assert set(reasons(session, newsletter).values()) == {selection.WORDS[selection.Why.CATEGORY]}
 
 
 def test_too_few_articles_wait_no_longer_than_the_newsletter_says(session: Session, newsletter: Newsletter) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from mailer import addresses, links, subscriptions, topics
+from mailer import addresses, links, subscriptions, topics, wishes
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
@@ -194,15 +194,15 @@ def test_only_a_truncated_network_is_stored(host: str | None, network: str | Non
     assert subscriptions.truncate(host) == network
 
 
-def wish(session: Session, subscription_id: int, **wanted: Any) -> subscriptions.Wish:
-    return replace(subscriptions.wish_of(subscriptions.get(session, subscription_id)), **wanted)
+def wish(session: Session, subscription_id: int, **wanted: Any) -> wishes.Wish:
+    return replace(wishes.of(subscriptions.get(session, subscription_id)), **wanted)
 
 
 def test_a_choice_is_kept_and_logged_with_what_changed(session: Session) -> None:
     (reader,) = readers(session, a_newsletter(session), 1)
     wanted = wish(session, reader.id, language="en", rhythm=Rhythm.WEEKLY)
-    assert subscriptions.choose(session, reader.id, wanted, origin=Origin(source="preferences"), now=NOW)
-    assert subscriptions.wish_of(subscriptions.get(session, reader.id)) == wanted
+    assert wishes.choose(session, reader.id, wanted, origin=Origin(source="preferences"), now=NOW)
+    assert wishes.of(subscriptions.get(session, reader.id)) == wanted
     last = session.execute(select(Consent).order_by(Consent.id.desc()).limit(1)).scalar_one()
     assert (last.event, last.detail, last.source) == (ConsentEvent.CHANGED, "language=en rhythm=weekly", "preferences")
 
@@ -210,7 +210,7 @@ def test_a_choice_is_kept_and_logged_with_what_changed(session: Session) -> None
 def test_choosing_the_same_again_changes_and_logs_nothing(session: Session) -> None:
     (reader,) = readers(session, a_newsletter(session), 1)
     count = session.execute(select(func.count()).select_from(Consent)).scalar_one()
-    assert not subscriptions.choose(session, reader.id, wish(session, reader.id), origin=Origin(), now=NOW)
+    assert not wishes.choose(session, reader.id, wish(session, reader.id), origin=Origin(), now=NOW)
     assert session.execute(select(func.count()).select_from(Consent)).scalar_one() == count
 
 
@@ -231,8 +231,8 @@ def test_what_is_not_to_be_had_is_refused_and_nothing_changes(
         topics.put(session, newsletter, slug, names={"fr": slug}, rules={"categories": [slug]})
     (reader,) = readers(session, newsletter, 1)
     before = wish(session, reader.id)
-    with pytest.raises(subscriptions.WishInvalid, match=told):
-        subscriptions.choose(session, reader.id, replace(before, **wanted), origin=Origin(), now=NOW)
+    with pytest.raises(wishes.WishInvalid, match=told):
+        wishes.choose(session, reader.id, replace(before, **wanted), origin=Origin(), now=NOW)
     assert wish(session, reader.id) == before
 
 
@@ -240,7 +240,7 @@ def test_who_comes_back_by_the_form_is_not_paused_any_more(session: Session) -> 
     newsletter = a_newsletter(session)
     (reader,) = readers(session, newsletter, 1)
     paused = wish(session, reader.id, paused_until=NOW + timedelta(days=30))
-    subscriptions.choose(session, reader.id, paused, origin=Origin(), now=NOW)
+    wishes.choose(session, reader.id, paused, origin=Origin(), now=NOW)
     subscriptions.end(session, reader.id, EndedReason.UNSUBSCRIBED, origin=Origin(), now=NOW)
     asked = subscriptions.request(session, newsletter, "r0@example.org", language="fr", origin=Origin(), now=NOW)
     subscriptions.handle_request(session, asked, now=NOW)

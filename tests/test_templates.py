@@ -15,10 +15,15 @@ from mailer import rendering
 from mailer.i18n import LANGUAGES
 from mailer.rendering import PARTS, Rendered
 from tests.looks import open_page
-from tests.mails import CONTEXTS, ISSUE, PLACEHOLDERS, POLITICS, article, picture
+from tests.mails import CONTEXTS, ISSUE, LANGUAGES_OF, PLACEHOLDERS, POLITICS, article, picture
 
 FOLDER = Path(__file__).parent.parent / "templates" / "email"
-MAILS = [(template, kind, language) for template in CONTEXTS for kind in CONTEXTS[template] for language in LANGUAGES]
+MAILS = [
+    (template, kind, language)
+    for template in CONTEXTS
+    for kind in CONTEXTS[template]
+    for language in LANGUAGES_OF[template]
+]
 # Not understood by enough clients, or dangerous in some. (Figures: the project's notes on Can I Email's data.)
 DENIED_HTML = (
     r"<(?:script|form|input|iframe|object|embed|video|audio|svg|picture|source|base|link|main|section|nav|bdi)\b"

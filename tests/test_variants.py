@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from mailer import issues, newsletters, subscriptions, topics, variants
+from mailer import issues, newsletters, subscriptions, topics, variants, wishes
 from mailer.db import transaction
 from mailer.models.audience import Subscription
 from mailer.models.choices import Place, Rhythm, VariantArticle
@@ -40,8 +40,8 @@ def article(session: Session, newsletter: Newsletter, slug: str, topic: str, *, 
 
 def choose(session: Session, reader: Subscription, *, now: datetime, **wanted: Any) -> None:
     """Change what a reader wants."""
-    wish = replace(subscriptions.wish_of(subscriptions.get(session, reader.id)), **wanted)
-    subscriptions.choose(session, reader.id, wish, origin=Origin(), now=now)
+    wish = replace(wishes.of(subscriptions.get(session, reader.id)), **wanted)
+    wishes.choose(session, reader.id, wish, origin=Origin(), now=now)
 
 
 def send(session: Session, newsletter: Newsletter, *, now: datetime) -> Issue:

@@ -7,12 +7,16 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from mailer import clock, issues, newsletters, settings
 from mailer.db import transaction
+from mailer.models.content import Article
 from tests.conftest import SmtpInbox
 from tests.desk import (
     OPEN_PATHS,
+    a_topic,
     drafted,
     field,
     filled,
@@ -24,7 +28,7 @@ from tests.desk import (
     started,
 )
 from tests.factories import an_article, readers
-from tests.web_site import heading, pending_reader
+from tests.web_site import pending_reader
 
 
 @pytest.fixture
@@ -35,13 +39,22 @@ def desk(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[h
         yield site.client
 
 
+def _known(session: Session) -> dict[str, int]:
+    newsletter = newsletters.get(session, "courrier")
+    article = session.execute(select(Article.id)).scalars().first()
+    return {"feed_id": newsletters.feeds(session, newsletter)[0].id, "article_id": article or 0}
+
+
 @pytest.mark.parametrize("language", ["en", "fr"])
 def test_every_page_shows_without_trouble(desk: httpx.Client, language: str) -> None:
     speak(language)
-    started()
+    issue_id = started()
+    a_topic()
+    with transaction() as session:
+        ids = {"issue_id": issue_id, **_known(session)}
     for method, path in routes():
         if method == "GET" and path not in OPEN_PATHS and not path.endswith(("/review", "/schedule", "/settle")):
-            response = desk.get(filled(path))
+            response = desk.get(filled(path, **ids))
             assert response.status_code == 200, path
             assert "<script" not in response.text
             assert response.headers["cache-control"] == "no-store"
@@ -70,13 +83,16 @@ def test_what_readers_and_feeds_wrote_is_shown_as_text(desk: httpx.Client) -> No
         newsletter = newsletters.get(session, "courrier")
         an_article(session, newsletter, "bad", seen=now - timedelta(minutes=1), title=bad, author=bad, topics=[bad])
         newsletters.feeds(session, newsletter)[0].error = bad
-        issues.draft(session, newsletter, now=now)
+        issue_id = issues.draft(session, newsletter, now=now).id
     for path in (
         "/admin",
         "/admin/issues",
-        "/admin/issues/1",
+        f"/admin/issues/{issue_id}",
         "/admin/newsletters/courrier/next",
-        "/admin/issues/1/review",
+        "/admin/newsletters/courrier/articles",
+        "/admin/newsletters/courrier/feeds",
+        "/admin/newsletters/courrier/new-topic",
+        f"/admin/issues/{issue_id}/review",
     ):
         page = desk.get(path).text
         assert bad not in page, path
@@ -93,7 +109,8 @@ def test_the_next_issue_is_shown_with_reasons_and_drafted_on_demand(desk: httpx.
     assert "among the newest articles, for the first issue" in page
     assert "dated in the future" in page
     response = press(desk, "/admin/newsletters/courrier/next", "/admin/newsletters/courrier/next")
-    assert response.headers["location"] == "/admin/issues/1?done=drafted"
+    assert re.fullmatch(r"/admin/issues/\d+\?done=drafted", response.headers["location"])
+    assert desk.get(response.headers["location"]).status_code == 200
 
 
 def test_the_next_issue_is_shown_as_of_a_moment_and_as_a_reader_gets_it(desk: httpx.Client) -> None:
@@ -102,7 +119,7 @@ def test_the_next_issue_is_shown_as_of_a_moment_and_as_a_reader_gets_it(desk: ht
         readers(session, newsletter, 1)
         an_article(session, newsletter, "eau", seen=clock.now() - timedelta(minutes=1))
     path = "/admin/newsletters/courrier/next"
-    assert "after the cut-off at 2020-01-01 07:00 UTC" in desk.get(path, params={"at": "2020-01-01T08:00"}).text
+    assert "after the cut-off at 1\u00a0Jan\u00a02020, 08:00" in desk.get(path, params={"at": "2020-01-01T08:00"}).text
     page = desk.get(path, params={"as": "r0@example.org"})
     assert "Le titre de eau" in page.text
     assert ">Draft this issue<" not in page.text
@@ -115,39 +132,6 @@ def test_an_issue_of_nothing_cannot_be_drafted(desk: httpx.Client) -> None:
     assert desk.post("/admin/newsletters/courrier/next", data={"csrf": token}).status_code == 409
 
 
-def test_a_newsletter_is_edited(desk: httpx.Client) -> None:
-    path = "/admin/newsletters/courrier"
-    page = desk.get(path)
-    names = ("name", "site_url", "sender_name", "sender_address", "publisher", "postal_address")
-    values = {name: field(page, name) for name in names}
-    values |= {"language": "en", "brand_color": "#112233", "brand_color_dark": "#AABBCC"}
-    numbers = {"min_articles": "20", "max_articles": "30", "max_age_days": "9"}
-    response = press(desk, path, path, **{**values, **numbers, "name": "The Courier", "is_paused": "yes"})
-    assert response.status_code == 303
-    with transaction() as session:
-        found = newsletters.get(session, "courrier")
-        assert (found.name, found.language, found.min_articles, found.is_paused) == ("The Courier", "en", 20, True)
-        assert found.reply_to is None
-
-
-def test_what_cannot_be_used_is_said_at_its_field_and_kept(desk: httpx.Client) -> None:
-    path = "/admin/newsletters/courrier"
-    response = press(desk, path, path, name="New name", sender_address="nobody", brand_color="teal", min_articles="x")
-    assert response.status_code == 422
-    for name in ("sender_address", "brand_color", "min_articles", "publisher"):
-        assert f'id="{name}-error"' in response.text
-    assert field(response, "sender_address") == "nobody"
-    assert field(response, "name") == "New name"
-    assert heading(desk.get(path)) == "Le Courrier d’Asie centrale"
-
-
-def test_a_number_of_many_digits_is_said_at_its_field(desk: httpx.Client) -> None:
-    path = "/admin/newsletters/courrier"
-    response = press(desk, path, path, min_articles="9" * 5000)
-    assert response.status_code == 422
-    assert 'id="min_articles-error"' in response.text
-
-
 def test_a_schedule_is_changed_and_shows_its_next_dates(desk: httpx.Client) -> None:
     path = "/admin/newsletters/courrier"
     press(desk, path, f"{path}/schedule", cron="30 6 * * MON", timezone="Asia/Almaty")
@@ -158,18 +142,6 @@ def test_a_schedule_is_changed_and_shows_its_next_dates(desk: httpx.Client) -> N
     assert field(refused, "cron") == "every friday"
     assert 'id="cron-error"' in refused.text
     assert 'id="timezone-error"' in refused.text
-
-
-def test_feeds_are_added_read_and_removed(desk: httpx.Client) -> None:
-    path = "/admin/newsletters/courrier"
-    assert press(desk, path, f"{path}/feeds", url="not an address").status_code == 422
-    press(desk, path, f"{path}/feeds", url="https://courrier.example/podcast.xml")
-    assert "podcast.xml" in desk.get(path).text
-    assert press(desk, path, f"{path}/feeds/2/read").status_code == 303
-    press(desk, path, f"{path}/feeds/2/remove")
-    assert "podcast.xml" not in desk.get(path).text
-    token = field(desk.get(path), "csrf")
-    assert desk.post(f"{path}/feeds/2/read", data={"csrf": token}).status_code == 404
 
 
 def test_subscribers_are_found_by_exact_address_and_state(desk: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from mailer.db import transaction
 from mailer.models.content import IssueState, Layout
 from mailer.models.deliveries import Delivery
 from tests.conftest import SmtpInbox
-from tests.desk import area, drafted, field, hidden, issue, press, running_desk, sign_in, started, titles
+from tests.desk import area, article_id, drafted, field, hidden, issue, press, running_desk, sign_in, started, titles
 
 
 @pytest.fixture
@@ -24,49 +24,54 @@ def desk(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[h
 
 
 def test_the_envelope_is_edited(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     press(desk, path, f"{path}/envelope", subject="L’eau revient", preview_text="Aussi", introduction="Un\r\n\r\nDeux")
-    changed = issue(1)
+    changed = issue(issue_id)
     assert (changed.subject, changed.preview_text, changed.introduction) == ("L’eau revient", "Aussi", "Un\n\nDeux")
 
 
 def test_a_subject_of_nothing_but_control_characters_changes_nothing(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     press(desk, path, f"{path}/envelope", subject="\x01\x02\x7f")
-    assert issue(1).subject == "Le titre de eau"
+    assert issue(issue_id).subject == "Le titre de eau"
     assert desk.get(f"{path}/preview").status_code == 200
 
 
 def test_of_two_editors_the_later_one_is_told(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     page = desk.get(path)
     carried = hidden(page)
     press(desk, path, f"{path}/envelope", subject="The first")
     late = desk.post(f"{path}/envelope", data={**carried, "subject": "The second"})
     assert late.status_code == 409
     assert "Somebody changed this issue" in late.text
-    assert issue(1).subject == "The first"
+    assert issue(issue_id).subject == "The first"
 
 
 def test_articles_are_moved_excluded_added_and_laid_out(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted('a', 'b', 'c')}"
-    assert titles(1) == [("a", Layout.LEAD), ("b", Layout.CARD), ("c", Layout.CARD)]
-    press(desk, path, f"{path}/articles", article="3", act="up")
-    assert titles(1) == [("a", Layout.LEAD), ("c", Layout.CARD), ("b", Layout.CARD)]
-    press(desk, path, f"{path}/articles", article="2", act="layout", layout="lead")
-    assert titles(1) == [("b", Layout.LEAD), ("a", Layout.CARD), ("c", Layout.CARD)]
-    press(desk, path, f"{path}/articles", article="1", act="exclude")
-    assert titles(1) == [("b", Layout.LEAD), ("c", Layout.CARD)]
-    press(desk, path, f"{path}/articles", article="1", act="add")
-    assert titles(1) == [("b", Layout.LEAD), ("c", Layout.CARD), ("a", Layout.CARD)]
+    issue_id = drafted("a", "b", "c")
+    path = f"/admin/issues/{issue_id}"
+    assert titles(issue_id) == [("a", Layout.LEAD), ("b", Layout.CARD), ("c", Layout.CARD)]
+    press(desk, path, f"{path}/articles", article=article_id("c"), act="up")
+    assert titles(issue_id) == [("a", Layout.LEAD), ("c", Layout.CARD), ("b", Layout.CARD)]
+    press(desk, path, f"{path}/articles", article=article_id("b"), act="layout", layout="lead")
+    assert titles(issue_id) == [("b", Layout.LEAD), ("a", Layout.CARD), ("c", Layout.CARD)]
+    press(desk, path, f"{path}/articles", article=article_id("a"), act="exclude")
+    assert titles(issue_id) == [("b", Layout.LEAD), ("c", Layout.CARD)]
+    press(desk, path, f"{path}/articles", article=article_id("a"), act="add")
+    assert titles(issue_id) == [("b", Layout.LEAD), ("c", Layout.CARD), ("a", Layout.CARD)]
     press(desk, path, f"{path}/automatic")
-    assert titles(1) == [("a", Layout.LEAD), ("b", Layout.CARD), ("c", Layout.CARD)]
+    assert titles(issue_id) == [("a", Layout.LEAD), ("b", Layout.CARD), ("c", Layout.CARD)]
 
 
 def test_the_last_article_cannot_be_excluded(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted('a')}"
-    assert press(desk, path, f"{path}/articles", article="1", act="exclude").status_code == 409
-    assert titles(1) == [("a", Layout.LEAD)]
+    issue_id = drafted("a")
+    path = f"/admin/issues/{issue_id}"
+    assert press(desk, path, f"{path}/articles", article=article_id("a"), act="exclude").status_code == 409
+    assert titles(issue_id) == [("a", Layout.LEAD)]
 
 
 def test_the_preview_is_the_mail_in_a_sandbox(desk: httpx.Client) -> None:
@@ -84,22 +89,24 @@ def test_the_preview_is_the_mail_in_a_sandbox(desk: httpx.Client) -> None:
 
 
 def test_an_issue_is_scheduled_in_the_newsletters_zone_and_unscheduled(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     press(desk, f"{path}/schedule", f"{path}/schedule", at="2099-07-01T07:00")
-    scheduled = issue(1)
+    scheduled = issue(issue_id)
     assert scheduled.state == IssueState.SCHEDULED
     assert f"{scheduled.scheduled_at:%Y-%m-%d %H:%M}" == "2099-07-01 05:00"
     press(desk, path, f"{path}/unschedule")
-    assert issue(1).state == IssueState.DRAFT
+    assert issue(issue_id).state == IssueState.DRAFT
 
 
 @pytest.mark.parametrize("typed", ["", "soon", "2001-01-01T07:00", "99999-01-01T07:00", "0001-01-01T00:00"])
 def test_a_moment_that_cannot_be_is_refused_and_kept(desk: httpx.Client, typed: str) -> None:
-    path = f"/admin/issues/{drafted()}/schedule"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}/schedule"
     response = press(desk, path, path, at=typed)
     assert response.status_code == 422
     assert field(response, "at") == typed
-    assert issue(1).state == IssueState.DRAFT
+    assert issue(issue_id).state == IssueState.DRAFT
 
 
 def test_send_now_makes_the_issue_due_at_once(desk: httpx.Client) -> None:
@@ -111,32 +118,35 @@ def test_send_now_makes_the_issue_due_at_once(desk: httpx.Client) -> None:
 
 
 def test_nothing_leaves_that_was_changed_after_the_review(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     reviewed = desk.get(f"{path}/review")
     carried = hidden(reviewed)
     press(desk, path, f"{path}/envelope", subject="By somebody else")
     assert desk.post(f"{path}/send", data=carried).status_code == 409
-    assert issue(1).state == IssueState.DRAFT
+    assert issue(issue_id).state == IssueState.DRAFT
 
 
 def test_send_now_works_while_redis_is_away(desk: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     reviewed = desk.get(f"{path}/review")
     carried = hidden(reviewed)
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     settings.load.cache_clear()
     assert desk.post(f"{path}/send", data=carried).status_code == 303
-    assert issue(1).state == IssueState.SCHEDULED
+    assert issue(issue_id).state == IssueState.SCHEDULED
 
 
 def test_sending_is_paused_resumed_and_cancelled(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{started()}"
+    issue_id = started()
+    path = f"/admin/issues/{issue_id}"
     press(desk, path, f"{path}/pause")
-    assert (issue(1).state, issue(1).state_reason) == (IssueState.PAUSED, "paused by Camille")
+    assert (issue(issue_id).state, issue(issue_id).state_reason) == (IssueState.PAUSED, "paused by Camille")
     press(desk, path, f"{path}/resume")
-    assert issue(1).state == IssueState.SENDING
+    assert issue(issue_id).state == IssueState.SENDING
     press(desk, f"{path}/cancel", f"{path}/cancel")
-    assert issue(1).state == IssueState.CANCELLED
+    assert issue(issue_id).state == IssueState.CANCELLED
 
 
 def test_a_button_pressed_too_late_says_so(desk: httpx.Client) -> None:
@@ -145,16 +155,17 @@ def test_a_button_pressed_too_late_says_so(desk: httpx.Client) -> None:
     for act in ("send", "schedule", "unschedule", "resume", "reopen"):
         response = desk.post(f"/admin/issues/{issue_id}/{act}", data={"csrf": token, "at": "2099-01-01T07:00"})
         assert response.status_code == 409, act
-    assert issue(1).state == IssueState.SENDING
+    assert issue(issue_id).state == IssueState.SENDING
 
 
 def test_a_failed_issue_tells_why_and_becomes_a_draft_again(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     with transaction() as session:
         issues.fail(session, 1, "the template is broken", now=clock.now())
     assert "the template is broken" in desk.get(path).text
     press(desk, path, f"{path}/reopen")
-    assert issue(1).state == IssueState.DRAFT
+    assert issue(issue_id).state == IssueState.DRAFT
 
 
 def test_the_page_of_an_issue_on_its_way_renews_itself(desk: httpx.Client) -> None:
@@ -186,7 +197,8 @@ def test_deliveries_are_read_a_page_at_a_time(desk: httpx.Client) -> None:
 
 
 def test_a_form_that_comes_late_keeps_what_was_typed(desk: httpx.Client) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     carried = hidden(desk.get(path))
     press(desk, path, f"{path}/envelope", subject="The first", preview_text="Theirs", introduction="")
     typed = {"subject": "The second", "preview_text": "Mine", "introduction": "Un\n\nDeux"}
@@ -195,19 +207,20 @@ def test_a_form_that_comes_late_keeps_what_was_typed(desk: httpx.Client) -> None
     assert (field(late, "subject"), field(late, "preview_text"), area(late, "introduction")) == tuple(typed.values())
     assert "Saved now: “Theirs”" in late.text
     assert desk.post(f"{path}/envelope", data={**hidden(late), **typed}).status_code == 303
-    assert issue(1).subject == "The second"
+    assert issue(issue_id).subject == "The second"
 
 
 @pytest.mark.parametrize(("name", "limit"), issues.LENGTHS.items())
 def test_a_text_that_does_not_fit_is_refused_with_its_limit_and_kept(desk: httpx.Client, name: str, limit: int) -> None:
-    path = f"/admin/issues/{drafted()}"
+    issue_id = drafted()
+    path = f"/admin/issues/{issue_id}"
     typed = {"subject": "S", "preview_text": "P", "introduction": "I"}
     refused = press(desk, path, f"{path}/envelope", **{**typed, name: "x" * (limit + 1)})
     assert refused.status_code == 422
     assert f'id="{name}-error">Enter {limit} characters at most' in refused.text
     read = area if name == "introduction" else field
     assert read(refused, name) == "x" * (limit + 1)
-    assert issue(1).subject == "Le titre de eau"
+    assert issue(issue_id).subject == "Le titre de eau"
     assert press(desk, path, f"{path}/envelope", **{**typed, name: "x" * limit}).status_code == 303
 
 

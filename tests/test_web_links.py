@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailer import clock, links, newsletters, subscriptions, topics
+from mailer import clock, links, newsletters, subscriptions, topics, wishes
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason, SubscriptionState
@@ -301,10 +301,10 @@ def with_topics() -> None:
             topics.put(session, newsletter, slug, names={"fr": name}, rules={"categories": [name]})
 
 
-def wish() -> subscriptions.Wish:
+def wish() -> wishes.Wish:
     """What subscription number 1 wants."""
     with transaction() as session:
-        return subscriptions.wish_of(subscriptions.get(session, 1))
+        return wishes.of(subscriptions.get(session, 1))
 
 
 def test_a_reader_chooses_topics_rhythm_and_a_pause(site: Site) -> None:

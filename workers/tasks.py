@@ -49,6 +49,13 @@ def start_issue(issue_id: int) -> None:
     scheduling.start_issue(issue_id)
 
 
+@app.task(name=queue.MAIL_DESK)
+def mail_desk() -> None:
+    """Mail the newsroom what it must hear of."""
+    scheduling.mail_desk()
+    sending.send_due(budget_seconds=SEND_SECONDS, only_urgent=True)
+
+
 @app.task(name=queue.SEND)
 def send() -> None:
     """Send what is due, confirmations first."""

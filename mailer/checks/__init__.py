@@ -18,7 +18,8 @@ def run(raw: bytes, facts: Facts, answers: Mapping[str, reach.Answer] | None = N
         *wording.check(mail, facts),
         *markup.check(mail, facts),
         *contrast.check(mail),
-        *(reach.check(answers, *addresses(mail)) if answers is not None else ()),
+        *reach.check(answers or {}, *addresses(mail)),
+        *reach.weigh(answers or {}, facts.own_pictures, addresses(mail)[1]),
     ]
     findings = [_judged(one, facts) for one in every]
     return sorted(findings, key=lambda one: one.severity != Severity.BLOCK)

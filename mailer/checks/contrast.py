@@ -96,7 +96,7 @@ def _told(code: Code, root: etree._Element, dark: Declared) -> Iterator[Found]:
                 text=short(" ".join(text.split()), 40),
                 color=_hex(look.color),
                 background=_hex(look.ground),
-                ratio=f"{ratio(look.color, look.ground):.1f}",
+                ratio=round(ratio(look.color, look.ground), 1),
                 wanted=wanted,
             ),
         )

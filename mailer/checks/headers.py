@@ -7,13 +7,15 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from mailer.checks.mail import Facts, Found, Mail, found
-from mailer.findings import Code
+from mailer.findings import Code, Phrase
 
 LONGEST_LINE: Final = 998
 ONCE: Final = ("from", "to", "date", "message-id", "subject", "mime-version", "content-type")
 AT_MOST_ONCE: Final = ("reply-to", "sender", "list-id", "list-unsubscribe", "list-unsubscribe-post", "feedback-id")
 _WORD: Final = re.compile(r"=\?[^?\s]+\?[bBqQ]\?[^?]*\?=")
 _MESSAGE_ID: Final = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+\.[A-Za-z0-9-]+>")
+_OCCURS: Final = "it occurs {count} times"
+_LONG_WORD: Final = "an encoded word of {count} characters"
 _FOLD: Final = re.compile(r"\r\n(?=[ \t])")
 
 
@@ -31,28 +33,28 @@ def check(mail: Mail, facts: Facts) -> Iterator[Found]:
 def _occurrences(values: dict[str, list[str]]) -> Iterator[Found]:
     for name in ONCE:
         if len(values.get(name, ())) != 1:
-            yield _wrong(name, f"it occurs {len(values.get(name, ()))} times")
+            yield _wrong(name, Phrase(sentence=_OCCURS, values={"count": len(values.get(name, ()))}))
     for name in AT_MOST_ONCE:
         if len(values.get(name, ())) > 1:
-            yield _wrong(name, f"it occurs {len(values[name])} times")
+            yield _wrong(name, Phrase(sentence=_OCCURS, values={"count": len(values[name])}))
     for name in ("bcc", "return-path"):
         if name in values:
-            yield _wrong(name, "it does not belong on the way")
+            yield _wrong(name, Phrase(sentence="it does not belong on the way"))
 
 
 def _encoding(mail: Mail) -> Iterator[Found]:
     for name, value in mail.headers:
         if not value.isascii():
-            yield _wrong(name, "raw characters beyond ASCII")
+            yield _wrong(name, Phrase(sentence="raw characters beyond ASCII"))
         for word in _WORD.findall(value):
             if len(word) > 75:
-                yield _wrong(name, f"an encoded word of {len(word)} characters")
+                yield _wrong(name, Phrase(sentence=_LONG_WORD, values={"count": len(word)}))
             try:
                 octets, charset = decode_header(word)[0]
                 if isinstance(octets, bytes):
                     octets.decode(charset or "ascii")
             except (ValueError, LookupError):
-                yield _wrong(name, "an encoded word that splits a character")
+                yield _wrong(name, Phrase(sentence="an encoded word that splits a character"))
 
 
 def _lines(mail: Mail) -> Iterator[Found]:
@@ -60,7 +62,7 @@ def _lines(mail: Mail) -> Iterator[Found]:
     if longest > LONGEST_LINE:
         yield found(Code.LINE_LONG, "message", count=longest)
     if re.search(rb"(?<!\r)\n|\r(?!\n)", mail.raw):
-        yield _wrong("(all)", "a bare CR or LF")
+        yield _wrong("*", Phrase(sentence="a bare CR or LF"))
 
 
 def _identity(mail: Mail, values: dict[str, str], facts: Facts) -> Iterator[Found]:
@@ -69,18 +71,18 @@ def _identity(mail: Mail, values: dict[str, str], facts: Facts) -> Iterator[Foun
     except ValueError:
         zone = None
     if zone is None:
-        yield _wrong("date", "no date with a zone")
+        yield _wrong("date", Phrase(sentence="no date with a zone"))
     if not _MESSAGE_ID.fullmatch(values.get("message-id", "")):
-        yield _wrong("message-id", "not <…@host.domain>")
+        yield _wrong("message-id", Phrase(sentence="not <…@host.domain>"))
     sender = mail.message.get("From")
     if sender is None or len(getattr(sender, "addresses", ())) != 1:
-        yield _wrong("from", "not exactly one sender")
+        yield _wrong("from", Phrase(sentence="not exactly one sender"))
     to = [one.addr_spec.lower() for one in getattr(mail.message.get("To"), "addresses", ())]
     if to != [facts.address.lower()]:
-        yield _wrong("to", "not exactly the one reader")
+        yield _wrong("to", Phrase(sentence="not exactly the one reader"))
     kinds = [part.get_content_type() for part in mail.message.iter_parts()] if mail.message.is_multipart() else []
     if mail.message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
-        yield _wrong("content-type", "not multipart/alternative with text before HTML")
+        yield _wrong("content-type", Phrase(sentence="not multipart/alternative with text before HTML"))
     if facts.is_bulk:
         yield from _list(values)
 
@@ -88,7 +90,7 @@ def _identity(mail: Mail, values: dict[str, str], facts: Facts) -> Iterator[Foun
 def _list(values: dict[str, str]) -> Iterator[Found]:
     list_id = re.fullmatch(r".*<([^<>\s]+\.[^<>\s]+)>", values.get("list-id", ""))
     if list_id is None or len(list_id[1]) > 255:
-        yield _wrong("list-id", "not <name.domain>")
+        yield _wrong("list-id", Phrase(sentence="not <name.domain>"))
     addresses = re.findall(r"<([^<>]*)>", values.get("list-unsubscribe", ""))
     web = [one for one in addresses if one.startswith(("https://", "http://localhost", "http://127.0.0.1"))]
     if len(web) != 1 or any(re.search(r"\s", one) for one in addresses):
@@ -96,8 +98,8 @@ def _list(values: dict[str, str]) -> Iterator[Found]:
     if values.get("list-unsubscribe-post") != "List-Unsubscribe=One-Click":
         yield found(Code.UNSUBSCRIBE_HEADER, "headers", found="List-Unsubscribe-Post")
     if values.get("auto-submitted", "no").lower() != "no":
-        yield _wrong("auto-submitted", "a newsletter is no automatic answer")
+        yield _wrong("auto-submitted", Phrase(sentence="a newsletter is no automatic answer"))
 
 
-def _wrong(name: str, why: str) -> Found:
+def _wrong(name: str, why: Phrase) -> Found:
     return found(Code.HEADER_WRONG, "headers", name=name, found=why)

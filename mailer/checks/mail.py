@@ -1,7 +1,7 @@
 """One copy of a mail, taken apart for the checks."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -10,7 +10,7 @@ from typing import Final
 from lxml import etree
 from lxml import html as lxml_html
 
-from mailer.findings import BLOCKING, Code
+from mailer.findings import BLOCKING, Code, Value
 
 _UNSEEN: Final = ("style", "script", "title", "head", "noscript")
 _HIDDEN: Final = re.compile(r"display\s*:\s*none", re.IGNORECASE)
@@ -22,12 +22,14 @@ class Facts:
     """What a copy should hold. `address` is its reader's, `unsubscribe_url` that reader's link.
 
     Confirmations and notices are not `is_bulk`. The preview text is None where the mail has none by its nature.
+    `own_pictures` are the bytes of ours by their addresses.
     """
 
     address: str
     unsubscribe_url: str | None = None
     postal_address: str = ""
     preview_text: str | None = None
+    own_pictures: Mapping[str, int] = field(default_factory=dict)
     is_bulk: bool = True
     blocking: frozenset[Code] = frozenset(BLOCKING)
 
@@ -38,7 +40,7 @@ class Found:
 
     code: Code
     where: str
-    values: dict[str, str] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +66,10 @@ class Mail:
             yield from self.document.iter(*(names or ("*",)))
 
 
-def found(code: Code, where: str, **values: object) -> Found:
-    """Note what a check found; long values are cut."""
-    return Found(code=code, where=where, values={name: short(str(value)) for name, value in values.items()})
+def found(code: Code, where: str, **values: Value) -> Found:
+    """Note what a check found; long texts are cut."""
+    kept = {name: short(value) if isinstance(value, str) else value for name, value in values.items()}
+    return Found(code=code, where=where, values=kept)
 
 
 def short(text: str, length: int = 120) -> str:

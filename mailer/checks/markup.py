@@ -76,9 +76,9 @@ def check(mail: Mail, facts: Facts) -> Iterator[Found]:
     """Look at the HTML part."""
     size = len(mail.html.encode())
     if size > CLIPPED_BYTES:
-        yield found(Code.HTML_CLIPPED, "html", size=f"{size / 1000:.0f}")
+        yield found(Code.HTML_CLIPPED, "html", size=round(size / 1000))
     elif size >= BIG_BYTES:
-        yield found(Code.HTML_BIG, "html", size=f"{size / 1000:.0f}")
+        yield found(Code.HTML_BIG, "html", size=round(size / 1000))
     yield from _forbidden(mail)
     yield from _unsupported(mail)
     yield from _structure(mail)

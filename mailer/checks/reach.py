@@ -8,7 +8,8 @@ from typing import Final
 
 from mailer.checks.mail import Found, found
 from mailer.feeds import fetch, network
-from mailer.findings import Code
+from mailer.feeds.troubles import SENTENCES
+from mailer.findings import Code, Phrase, Value
 
 TOTAL_SECONDS: Final = 15.0
 ONE_SECONDS: Final = 6.0
@@ -22,10 +23,10 @@ _GONE: Final = (404, 410)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What an address said: its status (None: none came), what went wrong in words, how much it weighs."""
+    """What an address said: its status (None: none came), what went wrong (None: nothing), how much it weighs."""
 
     status: int | None = None
-    problem: str = ""
+    problem: Phrase | None = None
     size_bytes: int = 0
 
 
@@ -56,15 +57,18 @@ def check(answers: Mapping[str, Answer], links: Iterable[str], pictures: Iterabl
         for one in links
         if _is_bad(answers.get(one))
     ]
-    total = 0
-    for picture in pictures:
-        answer = answers.get(picture)
-        total += answer.size_bytes if answer else 0
-        if _is_bad(answer):
-            findings.append(found(Code.PICTURE_GONE, "html", url=picture, answer=_words(answers[picture])))
-    if total > HEAVIEST_BYTES:
-        findings.append(found(Code.PICTURES_HEAVY, "html", size=f"{total / 1000:,.0f}"))
-    return findings
+    gone = [
+        found(Code.PICTURE_GONE, "html", url=one, answer=_words(answers[one]))
+        for one in pictures
+        if _is_bad(answers.get(one))
+    ]
+    return [*findings, *gone]
+
+
+def weigh(answers: Mapping[str, Answer], own: Mapping[str, int], pictures: Iterable[str]) -> list[Found]:
+    """Judge what a mail's pictures weigh together, ours and those of others as far as these answered."""
+    total = sum(own.get(one, answers[one].size_bytes if one in answers else 0) for one in pictures)
+    return [found(Code.PICTURES_HEAVY, "html", size=round(total / 1000))] if total > HEAVIEST_BYTES else []
 
 
 def _ask(url: str, *, is_picture: bool, seconds: float, private_networks: Collection[network.Network]) -> Answer | None:
@@ -76,18 +80,18 @@ def _ask(url: str, *, is_picture: bool, seconds: float, private_networks: Collec
     try:
         answer = fetch.fetch(url, limits=limits, private_networks=private_networks)
     except fetch.FeedUnreachable as error:
-        return Answer(status=error.status, problem=error.message)
+        return Answer(status=error.status, problem=Phrase(sentence=SENTENCES[error.trouble], values=error.values))
     return Answer(status=200, size_bytes=len(answer.body) if answer and is_picture else 0)
 
 
 def _is_bad(answer: Answer | None) -> bool:
     # Some sites answer machines with 401, 403, 405 or 429 and readers with the page.
-    return answer is not None and bool(answer.problem) and answer.status not in (401, 403, 405, 406, 429)
+    return answer is not None and answer.problem is not None and answer.status not in (401, 403, 405, 406, 429)
 
 
 def _about_link(answer: Answer) -> tuple[Code, str]:
     return Code.LINK_GONE if answer.status in _GONE else Code.LINK_UNREACHABLE, "html"
 
 
-def _words(answer: Answer) -> str:
-    return str(answer.status) if answer.status else answer.problem
+def _words(answer: Answer) -> Value:
+    return str(answer.status) if answer.status or answer.problem is None else answer.problem

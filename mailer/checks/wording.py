@@ -11,7 +11,7 @@ MOST_SUBJECT: Final = 90
 LEAST_ALIKE: Final = 0.6
 FEWEST_WORDS: Final = 15
 # "None" and "undefined" are words too: only where a value was to stand, before a comma or at the end of a line.
-_LEFT_OVER: Final = re.compile(
+LEFT_OVER: Final = re.compile(
     r"\{\{|\{%|%7B%7B|%%[a-z_]+%%|\*\|[A-Z]|\[object Object\]|\ufffd|q[0-9a-f]{12}[a-z]+q"
     r"|(?<=[,:;] )(?:None|undefined|NaN)(?=[,.!;]|\s*$)|^(?:None|undefined)$",
     re.MULTILINE,
@@ -36,7 +36,7 @@ def check(mail: Mail, facts: Facts) -> Iterator[Found]:
         ("html", attributes),
         ("text", mail.text),
     ):
-        if left := _LEFT_OVER.search(text):
+        if left := LEFT_OVER.search(text):
             yield found(Code.LEFT_OVER, where, found=text[left.start() : left.end() + 20])
     yield from _both_parts(mail, seen)
     if facts.is_bulk:

@@ -5,7 +5,22 @@ from typing import Annotated
 
 import typer
 
-from mailer.cli import articles, demo, feeds, issues, newsletters, output, pictures, subscribers, system, topics, users
+from mailer.cli import (
+    amending,
+    articles,
+    bounces,
+    demo,
+    feeds,
+    issues,
+    newsletters,
+    output,
+    pictures,
+    subscribers,
+    system,
+    tokens,
+    topics,
+    users,
+)
 
 app = typer.Typer(
     name="mailer", no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -13,10 +28,13 @@ app = typer.Typer(
 app.add_typer(newsletters.app, name="newsletter")
 app.add_typer(feeds.app, name="feed")
 articles.app.command("pictures")(pictures.show)
+articles.app.command()(amending.correct)
 app.add_typer(articles.app, name="article")
 app.add_typer(issues.app, name="issue")
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(topics.app, name="topic")
+app.add_typer(bounces.app, name="bounces")
+app.add_typer(tokens.app, name="token")
 app.add_typer(users.app, name="user")
 app.add_typer(system.config, name="config")
 app.command()(demo.demo)

@@ -1,20 +1,18 @@
 """`mailer feed …`"""
 
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from mailer import baselines, clock, discovery, newsletters, polling, rechecking, settings
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
 from mailer.feeds import fetch
-from mailer.models.content import Article
-from mailer.models.intake import ArticleStatus, Baseline
+from mailer.models.intake import Baseline
 
 app = typer.Typer(no_args_is_help=True, help="Feeds: list, find, add, remove, read.", rich_markup_mode=None)
 
@@ -32,7 +30,7 @@ def list_(slug: Slug) -> None:
             {
                 "id": feed.id,
                 "url": feed.url,
-                **_counts(session, newsletter.id, feed.id),
+                **asdict(baselines.counts(session, newsletter.id, feed.id)),
                 "last_success_at": feed.last_success_at,
                 "silent_since": feed.silent_since,
                 "error": feed.error,
@@ -139,19 +137,8 @@ def _read(slug: str, feed_ids: list[int]) -> None:
         error = polling.read_feed(feed_id)
         rechecking.look_at_new(feed_id)
         with transaction() as session:
-            counts = _counts(session, newsletters.get(session, slug).id, feed_id)
+            counts = asdict(baselines.counts(session, newsletters.get(session, slug).id, feed_id))
         rows.append({"id": feed_id, **counts, "error": error})
     output.emit_rows(rows, columns=("id", "articles", "let_in", "held", "error"), empty="There is no feed to read.")
     if any(row["error"] for row in rows):
         raise typer.Exit(output.DONE_IN_PART if any(not row["error"] for row in rows) else output.FAILED)
-
-
-def _counts(session: Session, newsletter_id: int, feed_id: int) -> dict[str, int]:
-    """Count a feed's articles: all, those that its baseline lets in or that came after it, and those held."""
-    statement = select(
-        func.count(),
-        func.count(baselines.counted_from(newsletter_id)),
-        func.count().filter(Article.status == ArticleStatus.HELD),
-    )
-    articles, let_in, held = session.execute(statement.select_from(Article).where(Article.feed_id == feed_id)).one()
-    return {"articles": articles, "let_in": let_in, "held": held}

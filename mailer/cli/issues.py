@@ -6,8 +6,22 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from mailer import clock, explanations, issues, ledger, newsletters, queue, remedies, schedules, selection
-from mailer.cli import checks, output, settling, watching
+from mailer import amending as amended
+from mailer import (
+    clock,
+    explanations,
+    handwriting,
+    hours,
+    issues,
+    ledger,
+    newsletters,
+    queue,
+    remedies,
+    reviewing,
+    schedules,
+    selection,
+)
+from mailer.cli import amending, checks, output, settling, watching, writing
 from mailer.cli.newsletters import Slug
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
@@ -18,6 +32,9 @@ app = typer.Typer(no_args_is_help=True, help="Issues: see the next one, create, 
 app.command()(checks.check)
 app.command()(settling.uncertain)
 app.command()(settling.settle)
+app.command()(writing.edit)
+app.command()(amending.pull)
+app.command()(amending.replace)
 
 Policy = Annotated[
     WhenUncertain | None,
@@ -41,16 +58,28 @@ def show(issue_id: IssueId) -> None:
     with transaction() as session:
         issue = issues.get(session, issue_id)
         articles = [
-            {"title": one.title, "layout": layout, "url": one.url} for one, layout in issues.placed(session, issue_id)
+            {"id": one.id, "title": one.title, "layout": layout, "url": one.url}
+            for one, layout in issues.placed(session, issue_id)
         ]
-        value = {**_value(session, issue), "articles": articles, "findings": issue.findings}
+        changes = amended.history(session, issue)
+        decisions = [{"act": one.act, "by": one.by, "at": one.at} for one in reviewing.acts(session, issue_id)]
+        value = {
+            **_value(session, issue),
+            "articles": articles,
+            "findings": issue.findings,
+            "body": issue.body,
+            "changes": amending.values(changes),
+            "decisions": decisions,
+        }
     lines = [
         f"{name.replace('_', ' '):14} {'–' if one is None else one}"
         for name, one in value.items()
-        if name not in ("articles", "findings")
+        if name not in ("articles", "findings", "body", "changes", "decisions")
     ]
     lines[4:4] = [f"  {one}" for one in remedies.explain(issue.state_code, None)]
-    lines += [f"  {one['layout']:5} {one['title']}" for one in articles]
+    lines += [f"  {one['id']:6} {one['layout']:5} {one['title']}" for one in articles]
+    lines += amending.lines(changes)
+    lines += [f"  {one['act']:6} decided by {one['by']}, {one['at']}" for one in decisions]
     lines += [f"  {one['severity']:6} {one['words']}" for one in issue.findings]
     output.emit(value, text="\n".join(lines))
 
@@ -76,7 +105,7 @@ def next_(
         moment = at.replace(tzinfo=zone).astimezone(UTC) if at else now
         told = explanations.explain(session, newsletter, at=moment, now=now, subscriber=reader)
         due_at = newsletters.next_slot(newsletter, now=moment)
-        found = told.selection
+        found, arrives_at = told.selection, told.arrival(due_at or moment)
         value = {
             "newsletter": slug,
             "due_at": due_at,
@@ -85,21 +114,49 @@ def next_(
             "is_enough": found.is_enough,
             "readers": newsletters.count_readers(session, newsletter.id),
             "aside": told.aside_words,
+            "arrives_at": arrives_at,
             "articles": [_choice(one) for one in found.chosen],
             "left_out": [_choice(one) for one in (*found.left_out, *told.late)],
         }
     heading = f"{slug} has no schedule; its issues are made by hand."
     if due_at is not None:
         heading = f"Next issue of {slug}: {due_at.astimezone(zone):%A %d %B %Y, %H:%M %Z}"
+    if arrives_at is not None:
+        heading += f"\nThis reader gets it at their hour: {arrives_at.astimezone(zone):%A %d %B %Y, %H:%M %Z}"
     output.emit(value, text="\n".join([heading, *_in_words(told)]))
 
 
 @app.command()
-def create(slug: Slug) -> None:
-    """Draft an issue from the newest articles; nothing is sent yet."""
+def create(
+    slug: Slug,
+    body: writing.Body = None,
+    subject: writing.Subject = None,
+    preview_text: writing.PreviewText = None,
+    respect_rhythm: Annotated[
+        bool, typer.Option("--respect-rhythm", help="With --body: only to readers who are due by their rhythm.")
+    ] = False,
+) -> None:
+    """Draft an issue from the newest articles, or of a text that is written by hand; nothing is sent yet.
+
+    Example:
+
+      mailer issue create hebdo --subject "Un numéro spécial" --body numero.md
+    """
+    if body is not None:
+        wanted = handwriting.Draft(
+            subject=subject or "",
+            body=writing.read(body),
+            preview_text=preview_text or "",
+            respects_rhythm=respect_rhythm,
+        )
+        issue_id = writing.draft(slug, wanted)
+    elif subject is not None or preview_text is not None or respect_rhythm:
+        raise typer.BadParameter("These go with --body only; mailer issue edit changes an automatic issue's words.")
+    else:
+        with transaction() as session:
+            issue_id = issues.draft(session, newsletters.get(session, slug), now=clock.now()).id
     with transaction() as session:
-        issue = issues.draft(session, newsletters.get(session, slug), now=clock.now())
-        value = _value(session, issue)
+        value = _value(session, issues.get(session, issue_id))
     output.emit(
         value, text=f"Drafted issue {value['id']}: {value['subject']}\nSend it: mailer issue send {value['id']}"
     )
@@ -271,6 +328,7 @@ def _told(issue_id: int, state: IssueState) -> None:
 
 def _value(session: Session, issue: Issue) -> dict[str, object]:
     found = ledger.equation(session, issue.id)
+    waiting = hours.waiting(session, issue.id, now=clock.now())
     return {
         "id": issue.id,
         "number": issue.number,
@@ -290,6 +348,8 @@ def _value(session: Session, issue: Issue) -> dict[str, object]:
         "skipped": found.skipped,
         "uncertain": found.uncertain,
         "waiting": found.waiting,
+        "waiting_for_hour": waiting.readers if waiting else 0,
+        "last_hour": waiting.last_at if waiting else None,
     }
 
 

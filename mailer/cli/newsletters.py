@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mailer import clock, newsletters, schedules
+from mailer import clock, newsletters, schedules, slots
 from mailer.cli import output
 from mailer.db import transaction
 from mailer.models.content import Newsletter
@@ -38,7 +38,7 @@ def list_() -> None:
 
 @app.command()
 def show(slug: Slug) -> None:
-    """Show a newsletter, its feeds and its next five dates."""
+    """Show a newsletter, its feeds, its next five dates, and what became of the last five."""
     with transaction() as session:
         found = newsletters.get(session, slug)
         value = {
@@ -46,6 +46,10 @@ def show(slug: Slug) -> None:
             "readers": newsletters.count_readers(session, found.id),
             "feeds": [feed.url for feed in newsletters.feeds(session, found)],
             "next_slots": _next_slots(found, clock.now()),
+            "last_slots": [
+                {"slot": one.slot_at, "result": one.result, "issue": one.issue_id, "note": one.note}
+                for one in slots.latest(session, found.id, limit=5)
+            ],
         }
     _print(value)
 
@@ -89,7 +93,17 @@ def add(
 
 @app.command()
 def edit(slug: Slug, set_: Set = None) -> None:
-    """Change fields, such as --set max_articles=10 --set "signature=Camille Ferrand"."""
+    """Change fields, such as --set max_articles=10 --set "signature=Camille Ferrand".
+
+    Before an issue leaves: desk_addresses (of the newsroom, with commas), review_hours (how long before its moment it is
+    drafted and mailed to them; 0 for not), on_silence (send or hold, when nobody answers), when_late (send, hold or merge)
+    after late_after_minutes, when_stale (send or hold) once more than stale_percent of the feeds could not be read for
+    stale_hours. An empty value puts late_after_minutes and stale_percent back.
+
+    Example:
+
+      mailer newsletter edit hebdo --set desk_addresses=redaction@courrier.example --set review_hours=3
+    """
     with transaction() as session:
         found = newsletters.get(session, slug)
         newsletters.edit(session, found, values=_assignments(set_), now=clock.now())
@@ -133,7 +147,7 @@ def _assignments(given: list[str] | None) -> dict[str, object]:
         is_number = name in newsletters.BOUNDS
         if is_number and not value.isdecimal():
             raise newsletters.NewsletterInvalid(f"{name} must be a number, not “{value}”.")
-        values[name] = int(value) if is_number else value == "true" if name == "is_paused" else value
+        values[name] = int(value) if is_number else value == "true" if name in newsletters.SWITCHES else value
         if name in ("include_categories", "exclude_categories"):
             values[name] = [part.strip() for part in value.split(",") if part.strip()]
     return values
@@ -150,5 +164,10 @@ def _print(value: dict[str, object]) -> None:
 
 def _line(value: object) -> str:
     if isinstance(value, list):
-        return "; ".join(str(one) for one in value) or "–"
+        return "; ".join(_entry(one) for one in value) or "–"
     return "–" if value in (None, "") else str(value).replace("\n", " / ")
+
+
+def _entry(value: object) -> str:
+    parts = value.values() if isinstance(value, dict) else (value,)
+    return " ".join(str(one) for one in parts if one not in (None, ""))

@@ -1,13 +1,13 @@
 """`mailer subscribers …`"""
 
 from datetime import UTC, date, datetime, time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import addresses, attributes, clock, newsletters, schedules, subscriptions
+from mailer import addresses, attributes, clock, newsletters, schedules, subscriptions, wishes
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
@@ -99,25 +99,30 @@ def choose(
     rhythm: Annotated[Rhythm | None, typer.Option(help="At most one issue a day, week or month, or each.")] = None,
     pause_until: Annotated[str | None, typer.Option(metavar="DAY", help="Such as 2026-12-24; “none” ends it.")] = None,
     language: Annotated[str | None, typer.Option(help="The language of the mails.")] = None,
+    hour: Annotated[str | None, typer.Option(help="From 0 to 23; “none” for as soon as an issue is out.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Of the hour; the newsletter's if left out.")] = None,
 ) -> None:
-    """Choose for a reader, at their wish: topics, rhythm, a pause, the language. What is left out stays.
+    """Choose for a reader, at their wish: topics, rhythm, a pause, the language, the hour. What is left out stays.
 
     Example:
 
       mailer subscribers choose hebdo lea@example.org --rhythm weekly --pause-until 2026-12-24
+
+      mailer subscribers choose hebdo lea@example.org --hour 7 --timezone Asia/Almaty
     """
     with transaction() as session:
         newsletter = newsletters.get(session, slug)
         subscription = _subscription(session, newsletter, address)
-        before = subscriptions.wish_of(subscription)
-        wanted = subscriptions.Wish(
+        before = wishes.of(subscription)
+        wanted = wishes.Wish(
             language=language or before.language,
             topics=before.topics if topic is None else tuple(sorted(set(topic) - {"all"})),
             rhythm=rhythm or before.rhythm,
             paused_until=before.paused_until if pause_until is None else _day(pause_until, newsletter.timezone),
+            **_hour(before, hour, timezone, usual=newsletter.timezone),
         )
         origin = subscriptions.Origin(source="command line")
-        changed = subscriptions.choose(session, subscription.id, wanted, origin=origin, now=clock.now())
+        changed = wishes.choose(session, subscription.id, wanted, origin=origin, now=clock.now())
         value = _value(subscription, address)
     output.emit({**value, "changed": changed}, text="Changed." if changed else "It was so already.")
 
@@ -183,13 +188,25 @@ def _subscription(session: Session, newsletter: Newsletter, address: str) -> Sub
     return found
 
 
+def _hour(before: wishes.Wish, hour: str | None, timezone: str | None, *, usual: str) -> dict[str, Any]:
+    """Return hour and time zone as they shall be: as before where nothing else is said."""
+    if hour == "none":
+        return {"hour": None, "timezone": None}
+    if hour is not None and not hour.isdecimal():
+        raise wishes.WishInvalid(f"“{hour}” is no hour from 0 to 23.")
+    chosen = before.hour if hour is None else int(hour)
+    if chosen is None:
+        return {"hour": None, "timezone": timezone}
+    return {"hour": chosen, "timezone": timezone or before.timezone or usual}
+
+
 def _day(day: str, timezone: str) -> datetime | None:
     if day == "none":
         return None
     try:
         return datetime.combine(date.fromisoformat(day), time(), tzinfo=schedules.zone(timezone)).astimezone(UTC)
     except ValueError as error:
-        raise subscriptions.WishInvalid(f"“{day}” is not a day such as 2026-12-24.") from error
+        raise wishes.WishInvalid(f"“{day}” is not a day such as 2026-12-24.") from error
 
 
 def _value(one: Subscription, address: str) -> dict[str, object]:
@@ -201,6 +218,8 @@ def _value(one: Subscription, address: str) -> dict[str, object]:
         "topics": one.topics,
         "rhythm": one.rhythm,
         "paused_until": one.paused_until,
+        "hour": one.hour,
+        "timezone": one.timezone,
         "source": one.source,
         "requested_at": one.requested_at,
         "confirmed_at": one.confirmed_at,

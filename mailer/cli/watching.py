@@ -7,13 +7,15 @@ from typing import Final
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from mailer import issues, ledger, remedies
+from mailer import clock, hours, issues, ledger, remedies, schedules
 from mailer.cli import output
 from mailer.db import transaction
 from mailer.models.content import IssueState, PauseReason
 
 LOOK_SECONDS: Final = 0.5
 LINE_SECONDS: Final = 10
+# While all that is left waits for its readers’ hour.
+WAITING_SECONDS: Final = 600
 ENDED: Final = (IssueState.SENT, IssueState.CANCELLED, IssueState.FAILED, IssueState.DRAFT)
 
 
@@ -45,6 +47,13 @@ class _Seen:
     reason: str | None
     why: tuple[str, ...]
     equation: ledger.Equation
+    waiting: hours.Waiting | None
+    timezone: str
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is left to do before the next reader's hour."""
+        return self.waiting is not None and self.waiting.readers == self.equation.waiting
 
     @property
     def has_ended(self) -> bool:
@@ -60,16 +69,19 @@ def _look(issue_id: int) -> _Seen:
             reason=issue.state_reason,
             why=remedies.explain(issue.state_code, issue.state_reason),
             equation=ledger.equation(session, issue_id),
+            waiting=hours.waiting(session, issue_id, now=clock.now()),
+            timezone=issue.newsletter.timezone,
         )
 
 
 def _lines(issue_id: int) -> _Seen:
-    told = 0.0
+    told, was_at_rest = 0.0, False
     told_why: tuple[str, ...] = ()
     while True:
         seen = _look(issue_id)
-        if seen.has_ended or time.monotonic() - told >= (1 if output.CHOICES.as_json else LINE_SECONDS):
-            told = time.monotonic()
+        pause = WAITING_SECONDS if seen.is_at_rest and was_at_rest else 1 if output.CHOICES.as_json else LINE_SECONDS
+        if seen.has_ended or time.monotonic() - told >= pause:
+            told, was_at_rest = time.monotonic(), seen.is_at_rest
             output.emit(_value(issue_id, seen), text=_sentence(seen))
             if seen.why != told_why and not output.CHOICES.as_json:
                 output.say("\n".join(seen.why))
@@ -94,8 +106,9 @@ def _bar(issue_id: int) -> _Seen:
         while True:
             seen = _look(issue_id)
             found = seen.equation
-            words = f"{found.refused} refused, {found.uncertain} uncertain"
-            total = found.recipients or None
+            words = f"{found.refused} refused, {found.uncertain} uncertain{_at_their_hour(seen)}"
+            # The time that is left is told of those that are due.
+            total = found.recipients - (seen.waiting.readers if seen.waiting else 0) or None
             progress.update(task, description=seen.state.value, completed=found.settled, total=total, words=words)
             if seen.why != told_why:
                 progress.console.print("\n".join(seen.why), highlight=False, markup=False)
@@ -120,6 +133,8 @@ def _value(issue_id: int, seen: _Seen) -> dict[str, object]:
         "skipped": found.skipped,
         "uncertain": found.uncertain,
         "waiting": found.waiting,
+        "waiting_for_hour": seen.waiting.readers if seen.waiting else 0,
+        "last_hour": seen.waiting.last_at if seen.waiting else None,
     }
 
 
@@ -129,4 +144,12 @@ def _sentence(seen: _Seen) -> str:
         f"{found.accepted} accepted + {found.refused} refused + {found.skipped} skipped + {found.uncertain} uncertain"
     )
     waiting = f" + {found.waiting} waiting" if found.waiting else ""
-    return f"{seen.state}: {found.recipients} recipients = {parts}{waiting}"
+    return f"{seen.state}: {found.recipients} recipients = {parts}{waiting}{_at_their_hour(seen)}"
+
+
+def _at_their_hour(seen: _Seen) -> str:
+    if seen.waiting is None or seen.has_ended:
+        return ""
+    last = seen.waiting.last_at.astimezone(schedules.zone(seen.timezone))
+    verb = "reader gets" if seen.waiting.readers == 1 else "readers get"
+    return f"; {seen.waiting.readers} {verb} it at their hour, the last on {last:%d %B at %H:%M} ({seen.timezone})"

@@ -122,11 +122,11 @@ def _article(raw: RawArticle, home: str, feed_language: str | None) -> ParsedArt
     safe_summary = sanitise.clean(raw.summary, link, *raw.bases)
     summary = sanitise.plain(safe_summary)
     safe_content = sanitise.clean(raw.content, link, *raw.bases)
-    pictures = [*sanitise.images(safe_content), *sanitise.images(safe_summary)]
     topics = _names(raw.topics)[:_MOST_TOPICS]
-    is_locked = raw.is_locked or any(topic.casefold() in _LOCKED_TOPICS for topic in topics)
+    is_locked = raw.is_locked or any(says_locked(topic) for topic in topics)
+    # Some feeds carry the whole text that the site sells; the summary, and its picture, is what it shows to everybody.
+    pictures = [*sanitise.images("" if is_locked else safe_content), *sanitise.images(safe_summary)]
     if is_locked:
-        # Some feeds carry the whole text that the site sells; the summary is what it shows to everybody.
         safe_content, safe_summary = "", ""
     content = sanitise.plain(safe_content) if safe_content else summary
     title = text.cut(text.title(raw.title), _LONGEST_TITLE) or text.cut(content or summary, _TITLE_FROM_TEXT)
@@ -207,6 +207,11 @@ def _picture(named: Sequence[Picture], inside: Sequence[sanitise.Image]) -> Pict
 def may_show(url: str) -> bool:
     """Tell whether an address may be an article's picture: no drawing that mail programs refuse, no avatar, no smiley."""
     return not _file(url).endswith((".svg", ".svgz")) and not any(part in url for part in _NO_PICTURES)
+
+
+def says_locked(topic: str) -> bool:
+    """Tell whether a category is how a newsroom marks what is for paying readers, and no subject matter."""
+    return topic.casefold() in _LOCKED_TOPICS
 
 
 def _file(url: str) -> str:

@@ -13,6 +13,7 @@ import httpx
 
 from mailer import __version__
 from mailer.feeds import network, urls
+from mailer.feeds.troubles import SENTENCES, Trouble
 
 USER_AGENT: Final = f"newsroom-mailer/{__version__} (feed reader)"
 ACCEPT: Final = (
@@ -30,15 +31,17 @@ _RAW_DEFLATE: Final = -15
 
 
 class FeedUnreachable(Exception):
-    """No feed came from the address; the message is one sentence for an editor.
+    """No feed came from the address; `trouble` and `values` say why, the message is one sentence for an editor.
 
     `temporary`: asking again later may help. False for an address that can never be read (not http, no host), one in a
     private network, and 410 Gone. `status`: the HTTP status that the address answered, None if it answered none.
     """
 
-    def __init__(self, message: str, *, temporary: bool, status: int | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, trouble: Trouble, *, temporary: bool, status: int | None = None, **values: str) -> None:
+        self.message = SENTENCES[trouble].format(**values)
+        super().__init__(self.message)
+        self.trouble = trouble
+        self.values = values
         self.temporary = temporary
         self.status = status
 
@@ -89,7 +92,7 @@ def fetch(
     """
     target = urls.web_address(url)
     if target is None:
-        raise FeedUnreachable("This is not an http:// or https:// address that can be asked.", temporary=False)
+        raise FeedUnreachable(Trouble.NO_ADDRESS, temporary=False)
     conditions = {"If-None-Match": _kept(etag), "If-Modified-Since": _kept(last_modified)}
     headers = {"User-Agent": USER_AGENT, "Accept": accept, "Accept-Encoding": "gzip, deflate"}
     headers |= {name: value for name, value in conditions.items() if value}
@@ -117,9 +120,9 @@ def _follow(
         lasting = lasting and response.status_code in _LASTING_REDIRECTS
         target = _next_target(target, response.headers.get("location"))
         if target in seen:
-            raise FeedUnreachable(f"{_host(target)} redirects in a circle.", temporary=True)
+            raise FeedUnreachable(Trouble.REDIRECT_CIRCLE, host=_host(target), temporary=True)
         seen.add(target)
-    raise FeedUnreachable(f"{_host(target)} redirects more than {limits.redirects} times.", temporary=True)
+    raise FeedUnreachable(Trouble.REDIRECTS_TOO_OFTEN, host=_host(target), count=str(limits.redirects), temporary=True)
 
 
 def _read(response: httpx.Response, target: httpx.URL, moved_to: str | None, limits: FetchLimits) -> FetchedFeed | None:
@@ -129,9 +132,11 @@ def _read(response: httpx.Response, target: httpx.URL, moved_to: str | None, lim
         return None
     if response.status_code not in (200, 203):
         raise FeedUnreachable(
-            f"{_host(target)} answered {_status(response.status_code)}.",
+            Trouble.STATUS,
             temporary=response.status_code not in _LASTING_FAILURES,
             status=response.status_code,
+            host=_host(target),
+            answer=_status(response.status_code),
         )
     return FetchedFeed(
         body=_body(response, target, limits),
@@ -145,7 +150,7 @@ def _read(response: httpx.Response, target: httpx.URL, moved_to: str | None, lim
 
 def _body(response: httpx.Response, target: httpx.URL, limits: FetchLimits) -> bytes:
     too_large = FeedUnreachable(
-        f"The feed at {_host(target)} is larger than {limits.body_bytes / 1_000_000:g} MB.", temporary=True
+        Trouble.TOO_LARGE, host=_host(target), size=f"{limits.body_bytes / 1_000_000:g}", temporary=True
     )
     announced = response.headers.get("content-length", "")
     if not limits.cuts_body and announced.isascii() and announced.isdigit() and int(announced) > limits.body_bytes:
@@ -181,7 +186,7 @@ def _decoded(pieces: Iterator[bytes], response: httpx.Response, target: httpx.UR
         yield from pieces
         return
     if coding not in _ZLIB_WINDOWS:
-        raise FeedUnreachable(f"{_host(target)} answered in the encoding “{coding[:40]}”, unasked.", temporary=True)
+        raise FeedUnreachable(Trouble.ENCODING, host=_host(target), coding=coding[:40], temporary=True)
     unpacker = None
     for received in pieces:
         if unpacker is None:
@@ -210,40 +215,41 @@ def _explained(target: httpx.URL, limits: FetchLimits) -> Iterator[None]:
         yield
     except network.AddressRefused as error:
         literal = target.host == str(error.address)
-        what = "is a private address" if literal else f"resolves to the private address {error.address}"
-        raise FeedUnreachable(f"{host} {what}, which the settings do not allow.", temporary=False) from error
+        trouble = Trouble.PRIVATE if literal else Trouble.PRIVATE_NAME
+        raise FeedUnreachable(trouble, host=host, address=str(error.address), temporary=False) from error
     except network.NameUnknown as error:
-        raise FeedUnreachable(f"The name {target.host} is not known.", temporary=True) from error
+        raise FeedUnreachable(Trouble.NAME_UNKNOWN, host=target.host, temporary=True) from error
     except network.OutOfTime as error:
-        raise FeedUnreachable(f"{host} did not finish within {limits.total_seconds:g} s.", temporary=True) from error
+        seconds = f"{limits.total_seconds:g}"
+        raise FeedUnreachable(Trouble.NOT_FINISHED, host=host, seconds=seconds, temporary=True) from error
     except httpcore.ConnectTimeout as error:
-        raise FeedUnreachable(f"{host} did not answer within {limits.connect_seconds:g} s.", temporary=True) from error
+        seconds = f"{limits.connect_seconds:g}"
+        raise FeedUnreachable(Trouble.NOT_ANSWERED, host=host, seconds=seconds, temporary=True) from error
     except httpcore.ConnectError as error:
-        raise FeedUnreachable(_connect_failure(host, error), temporary=True) from error
+        raise _connect_failure(host, error) from error
     except zlib.error as error:
-        raise FeedUnreachable(f"{host} sent a compressed answer that is damaged.", temporary=True) from error
+        raise FeedUnreachable(Trouble.COMPRESSION, host=host, temporary=True) from error
     except (httpx.InvalidURL, httpx.RemoteProtocolError, UnicodeError) as error:
         # httpx looks at a redirect's address even when told not to follow; nothing else of its own fails here.
         raise _astray(target) from error
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, httpx.HTTPError) as error:
-        raise FeedUnreachable(f"{host} broke off or did not speak HTTP properly.", temporary=True) from error
+        raise FeedUnreachable(Trouble.BROKE_OFF, host=host, temporary=True) from error
 
 
-def _connect_failure(host: str, error: httpcore.ConnectError) -> str:
+def _connect_failure(host: str, error: httpcore.ConnectError) -> FeedUnreachable:
     cause = error.args[0] if error.args else None
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"{host} has a certificate that is not trusted ({cause.verify_message})."
+        return FeedUnreachable(Trouble.CERTIFICATE, host=host, detail=cause.verify_message, temporary=True)
     if isinstance(cause, ssl.SSLError):
-        return f"{host} could not agree on an encrypted connection ({cause.reason or 'TLS error'})."
-    if isinstance(cause, ConnectionRefusedError):
-        return f"{host} refused the connection."
-    return f"{host} could not be reached."
+        return FeedUnreachable(Trouble.ENCRYPTION, host=host, detail=cause.reason or "TLS error", temporary=True)
+    is_refused = isinstance(cause, ConnectionRefusedError)
+    return FeedUnreachable(Trouble.CONNECTION_REFUSED if is_refused else Trouble.NOT_REACHED, host=host, temporary=True)
 
 
 def _next_target(current: httpx.URL, location: str | None) -> httpx.URL:
     """Return where a redirect leads; the password travels along only while the host, or its https twin, stays."""
     if not location:
-        raise FeedUnreachable(f"{_host(current)} redirects without saying where to.", temporary=True)
+        raise FeedUnreachable(Trouble.REDIRECT_NOWHERE, host=_host(current), temporary=True)
     try:
         target = urls.web_address(str(current.join(location)))
     except (httpx.InvalidURL, ValueError):
@@ -254,7 +260,7 @@ def _next_target(current: httpx.URL, location: str | None) -> httpx.URL:
 
 
 def _astray(current: httpx.URL) -> FeedUnreachable:
-    return FeedUnreachable(f"{_host(current)} redirects to something that is not a web address.", temporary=True)
+    return FeedUnreachable(Trouble.REDIRECT_ASTRAY, host=_host(current), temporary=True)
 
 
 def _same_site(current: httpx.URL, target: httpx.URL) -> bool:

@@ -13,19 +13,11 @@ _VERSION: Final = "jsonfeed.org/version/"
 
 def read(document: str, url: str) -> RawFeed:
     """Read the text of a JSON Feed. Raises FeedInvalid."""
-    try:
-        feed = json.loads(document, parse_int=str, parse_float=str, parse_constant=str)
-    except RecursionError as error:
-        raise FeedInvalid("This is JSON nested too deep for a feed.") from error
-    except ValueError as error:
-        raise FeedInvalid("This is JSON that breaks off or is damaged.") from error
-    if (
-        not isinstance(feed, dict)
-        or not isinstance(feed.get("items"), list)
-        or _VERSION not in _string(feed, "version")
-    ):
+    feed = _object(document)
+    listed = feed.get("items")
+    if not isinstance(listed, list) or _VERSION not in _string(feed, "version"):
         raise FeedInvalid("This is JSON but not a JSON Feed.")
-    items = [item for item in feed["items"] if isinstance(item, dict)]
+    items = [item for item in listed if isinstance(item, dict)]
     if len(items) > MOST_ARTICLES:
         dated = [(dates.parse_date(_string(item, "date_published")), number) for number, item in enumerate(items)]
         items = [items[number] for number in newest(dated)]
@@ -38,6 +30,31 @@ def read(document: str, url: str) -> RawFeed:
         language=_string(feed, "language"),
         articles=[_article(item, authors, url) for item in items],
     )
+
+
+def items(document: str, url: str) -> list[RawArticle]:
+    """Read the items of a JSON Feed, or of any JSON object with `items` of that form, however many. Raises FeedInvalid.
+
+    `url` is what relative addresses are of.
+    """
+    feed = _object(document)
+    found = feed.get("items")
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise FeedInvalid("The JSON has no list “items” of objects, as JSON Feed (jsonfeed.org) has it.")
+    return [_article(item, _authors(feed), url) for item in found]
+
+
+def _object(document: str) -> dict[str, object]:
+    """Read JSON with numbers as they were written. Raises FeedInvalid."""
+    try:
+        feed = json.loads(document, parse_int=str, parse_float=str, parse_constant=str)
+    except RecursionError as error:
+        raise FeedInvalid("This is JSON nested too deep for a feed.") from error
+    except ValueError as error:
+        raise FeedInvalid("This is JSON that breaks off or is damaged.") from error
+    if not isinstance(feed, dict):
+        raise FeedInvalid("This is JSON but not a JSON Feed.")
+    return feed
 
 
 def _article(item: dict[str, object], feed_authors: list[str], feed_url: str) -> RawArticle:

@@ -7,7 +7,7 @@ from typing import Final
 from lxml import etree
 from lxml import html as lxml_html
 
-from mailer.feeds import encoding, fetch, network, text, urls
+from mailer.feeds import encoding, fetch, network, text, troubles, urls
 from mailer.feeds.articles import Picture
 
 ACCEPT: Final = "text/html, application/xhtml+xml, */*;q=0.5"
@@ -56,6 +56,9 @@ class Page:
     is_locked: bool | None
     feeds: tuple[FeedLink, ...]
     words: str = field(repr=False)
+    # As it is told elsewhere: by og:title, and og:description or the description.
+    told_title: str = ""
+    summary: str = ""
 
 
 def look(
@@ -72,9 +75,7 @@ def look(
             raise PageGone(is_soft=False) from error
         raise
     if answer is None:
-        raise fetch.FeedUnreachable(
-            "The server says that the page has not changed, which was not asked.", temporary=True
-        )
+        raise fetch.FeedUnreachable(troubles.Trouble.UNASKED_UNCHANGED, temporary=True)
     found = read(encoding.decode(answer.body, answer.content_type), answer.url)
     if _is_told_gone(found, url, title):
         raise PageGone(is_soft=True)
@@ -99,6 +100,8 @@ def read(document: str, url: str) -> Page:
         is_locked=_is_locked(meta, document[:_LONGEST]),
         feeds=_feeds(root, base, url),
         words=text.one_line(" ".join(map(str, root.itertext()))),
+        told_title=meta.get("og:title", ""),
+        summary=meta.get("og:description") or meta.get("description", ""),
     )
 
 

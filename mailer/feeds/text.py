@@ -54,6 +54,12 @@ _CUT_BY_OTHERS: Final = re.compile(
     r"\s*(?:\[\s*(?:…|\.\.\.)\s*\]|…|\.\.\.)?\s*"
     r"(?:(?:Lire la suite|Lire l[’']article|Continue reading|Read more|Читать далее)[^.]{0,80})?\Z"
 )
+# After a word and before what begins like a sentence; a closing guillemet or quote belongs to it.
+_SENTENCE_END: Final = re.compile(
+    r"(?<=\w{3})(?:[.…؟]|[ \u00a0\u202f]?[!?])(?:[ \u00a0\u202f]?»|[”\"])?(?=\s+[^\W\d_a-zа-яà-öø-ÿ]|\s+[«“—])"
+)
+# The small words, such as "et les", that a cut leaves before it.
+_DANGLING: Final = re.compile(r"[,;:]?(?:[ \u00a0][\w’']{1,3})+…\Z")
 _SHORTENED: Final = re.compile(r"(?:\[\s*(?:…|\.\.\.)\s*\]|…|\.\.\.)\s*\Z")
 
 
@@ -63,8 +69,12 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` printable and on one line. A single no-break space stays one: French typography needs it."""
-    return _SPACES.sub(_one_space, printable(text)).strip()
+    """Return `text` printable and on one line; "" if nothing in it can be seen.
+
+    A single no-break space stays one: French typography needs it.
+    """
+    line = _SPACES.sub(_one_space, printable(text)).strip()
+    return line if any(unicodedata.category(character)[0] not in "CZ" for character in line) else ""
 
 
 def title(markup: str) -> str:
@@ -106,6 +116,17 @@ def cut(text: str, limit: int) -> str:
         None,
     ) or next((at for at in range(room, 0, -1) if is_boundary(text, at)), room)
     return text[:end].rstrip(" \u00a0\u202f,;:–—-(«\"'") + ELLIPSIS
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return `text` if it has at most `limit` characters, else its first whole sentences, or failing that a cut of it.
+
+    Sentences are good enough if they fill more than half of the room. "M. Durand" and "2.5" end none.
+    """
+    if len(text) <= limit:
+        return text
+    ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, limit + 2) if match.end() <= limit]
+    return text[: ends[-1]] if ends and ends[-1] > limit // 2 else _DANGLING.sub(ELLIPSIS, cut(text, limit))
 
 
 def is_boundary(text: str, at: int) -> bool:

@@ -6,7 +6,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-_LONGEST: Final = 2000
+LONGEST: Final = 2000
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 # What most addresses look like, so that nothing about them needs changing.
 _PLAIN: Final = re.compile(
@@ -44,7 +44,7 @@ def absolute(text: str, *bases: str | None) -> str | None:
     A relative one is resolved against the first of `bases` that is an address itself. None when it is no web address.
     """
     text = _LINE_ENDS.sub("", text).strip()
-    if not text or len(text) > _LONGEST:
+    if not text or len(text) > LONGEST:
         return None
     try:
         if not _SCHEME.match(text):
@@ -58,7 +58,7 @@ def absolute(text: str, *bases: str | None) -> str | None:
     if url is None:
         return None
     whole = str(url.copy_with(userinfo=b"", fragment=fragment or None))
-    return whole if len(whole) <= _LONGEST else None
+    return whole if len(whole) <= LONGEST else None
 
 
 def canonical_url(url: str) -> str:

@@ -78,6 +78,9 @@ class Subscription(Base):
     # The end of the window of the last issue that this reader was given or that held nothing for them; None for those
     # who get every issue, and so are where the newsletter is.
     watermark: Mapped[datetime | None]
+    # When issues arrive, in the reader's IANA zone; None for at once.
+    hour: Mapped[int | None] = mapped_column(SmallInteger)
+    timezone: Mapped[str | None]
     source: Mapped[str | None]
     requested_at: Mapped[datetime]
     confirmed_at: Mapped[datetime | None]
@@ -92,8 +95,11 @@ class Subscription(Base):
         CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_has_time"),
         CheckConstraint("(state = 'ended') = (ended_reason IS NOT NULL)", name="ended_has_reason"),
         CheckConstraint("state <> 'confirmed' OR confirmed_at IS NOT NULL", name="confirmed_has_time"),
+        CheckConstraint("(hour IS NULL) = (timezone IS NULL)", name="hour_has_zone"),
+        CheckConstraint("hour BETWEEN 0 AND 23", name="hour_of_day"),
         # The freeze reads the confirmed ones of one newsletter in order of id.
         Index("ix_subscriptions_confirmed", "newsletter_id", "id", postgresql_where=text("state = 'confirmed'")),
+        Index("ix_subscriptions_hour", "newsletter_id", "id", postgresql_where=text("hour IS NOT NULL")),
     )
 
 

@@ -25,6 +25,14 @@ class Overflow(enum.StrEnum):
     CARRIED = "carried"
 
 
+class CarriedCorrections(enum.StrEnum):
+    """Which corrections a newsletter's issues tell its readers: of articles it gave them, those of others too, or none."""
+
+    OWN = "own"
+    ALL = "all"
+    NONE = "none"
+
+
 class Place(enum.StrEnum):
     """Where an article stood for the readers of a variant: in it, in its "more on our site", or left for the next."""
 

@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, foreign, mapped_column, relationship
 
 from mailer.models.base import Base
-from mailer.models.choices import Overflow
+from mailer.models.choices import CarriedCorrections, Overflow
+from mailer.models.desk import OnSilence, SlotCode, WhenLate, WhenStale
 from mailer.models.intake import STATUS_REASONS, ArticleStatus, Baseline, ImageSource, StatusCode
 from mailer.models.pictures import Picture
 
@@ -42,6 +43,7 @@ class PauseReason(enum.StrEnum):
     TEMPLATE_INVALID = "template_invalid"
     NOTHING_TO_SEND = "nothing_to_send"
     CHECKS_FAILED = "checks_failed"
+    FEEDS_STALE = "feeds_stale"
     SERVER_UNREACHABLE = "server_unreachable"
     SERVER_SLOW = "server_slow"
     QUOTA_REACHED = "quota_reached"
@@ -61,8 +63,11 @@ class SlotResult(enum.StrEnum):
     EMPTY = "empty"
     MISSED = "missed"
     FAILED = "failed"
-    # Its issue is made, and waits until the checks before sending find nothing that blocks.
+    # Its issue is made, and waits: for the desk, for its feeds, or until the checks before sending find nothing that blocks.
     HELD = "held"
+    # Its issue is made ahead of the slot, and the desk is asked.
+    REVIEW = "review"
+    DROPPED = "dropped"
 
 
 class Layout(enum.StrEnum):
@@ -79,6 +84,9 @@ class MailKind(enum.StrEnum):
     ISSUE = "issue"
     CONFIRM = "confirm"
     ALREADY = "already"
+    # These two go to the newsroom only.
+    REVIEW = "review"
+    ALERT = "alert"
 
 
 class Font(enum.StrEnum):
@@ -124,13 +132,30 @@ class Newsletter(Base):
     # Too few articles wait no longer than this; then an issue is made of what there is.
     max_wait_days: Mapped[int] = mapped_column(SmallInteger, server_default="14")
     overflow: Mapped[Overflow] = mapped_column(server_default="listed")
+    # Readers are asked at which hour, and in which time zone, they want their mail.
+    offers_hour: Mapped[bool] = mapped_column(server_default=sql("false"))
+    carries_corrections: Mapped[CarriedCorrections] = mapped_column(server_default="own")
     # Of the feeds: only articles in one of these (any, if empty), and none in one of those.
     include_categories: Mapped[list[str]] = mapped_column(server_default="[]")
     exclude_categories: Mapped[list[str]] = mapped_column(server_default="[]")
+    # Of the newsroom, for drafts to review and alerts; how many hours before its slot an issue is drafted (0: not before).
+    desk_addresses: Mapped[list[str]] = mapped_column(server_default="[]")
+    review_hours: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    on_silence: Mapped[OnSilence] = mapped_column(server_default="send")
+    when_late: Mapped[WhenLate] = mapped_column(server_default="merge")
+    # None: as the settings say (schedule_grace_hours).
+    late_after_minutes: Mapped[int | None] = mapped_column(Integer)
+    # When more feeds than this could not be read for so long, an issue is stale; None: that is not looked at.
+    stale_percent: Mapped[int | None] = mapped_column(SmallInteger)
+    stale_hours: Mapped[int] = mapped_column(SmallInteger, server_default="24")
+    when_stale: Mapped[WhenStale] = mapped_column(server_default="hold")
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
     __table_args__ = (
+        CheckConstraint("review_hours BETWEEN 0 AND 168", name="review_hours"),
+        CheckConstraint("late_after_minutes BETWEEN 1 AND 10080", name="late_after_minutes"),
+        CheckConstraint("stale_percent BETWEEN 0 AND 99 AND stale_hours BETWEEN 1 AND 720", name="stale"),
         CheckConstraint("slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'", name="slug_form"),
         CheckConstraint("min_articles BETWEEN 1 AND max_articles", name="article_bounds"),
         CheckConstraint("brand_color ~ '^#[0-9A-Fa-f]{6}$' AND brand_color_dark ~ '^#[0-9A-Fa-f]{6}$'", name="colors"),
@@ -248,6 +273,10 @@ class Issue(Base):
     subject: Mapped[str]
     preview_text: Mapped[str]
     introduction: Mapped[str] = mapped_column(server_default="")
+    # Of an issue written by hand: Markdown with article blocks (see markdown.py). None for one made of articles.
+    body: Mapped[str | None]
+    # An issue written by hand goes to every reader who has not paused, unless it is to keep to their rhythm.
+    respects_rhythm: Mapped[bool] = mapped_column(server_default=sql("true"))
     web_html: Mapped[str | None]
     # What the checks before sending found last: checks.findings.Finding, as dictionaries.
     findings: Mapped[list[dict[str, object]]] = mapped_column(JSONB, server_default="[]")
@@ -262,6 +291,8 @@ class Issue(Base):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     recipients: Mapped[int] = mapped_column(Integer, server_default="0")
+    # How often variants of it were replaced after it started; workers look whether it grew.
+    revision: Mapped[int] = mapped_column(Integer, server_default="0")
     # Confirmed readers who are no recipients: their rhythm or pause says later, or nothing was left that they had not had.
     readers_not_due: Mapped[int] = mapped_column(Integer, server_default="0")
     readers_without_news: Mapped[int] = mapped_column(Integer, server_default="0")
@@ -301,6 +332,9 @@ class Slot(Base):
     slot_at: Mapped[datetime] = mapped_column(primary_key=True)
     result: Mapped[SlotResult]
     note: Mapped[str]
+    # What the note says, for other languages; None where it is only a sentence.
+    code: Mapped[SlotCode | None]
+    values: Mapped[dict[str, str]] = mapped_column(server_default="{}")
     issue_id: Mapped[int | None] = mapped_column(ForeignKey("issues.id", ondelete="SET NULL"))
     decided_at: Mapped[datetime]
 
@@ -324,6 +358,11 @@ class Variant(Base):
     subject: Mapped[str]
     html: Mapped[str]
     text: Mapped[str]
+    # Of an issue: what it was rendered from (see contents.py); None in those of older versions.
+    content: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
+    # What deliveries that have not left get instead; or nothing of it was left, and they are skipped.
+    replaced_by: Mapped[int | None] = mapped_column(ForeignKey("variants.id"))
+    withdrawn_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
     __table_args__ = (

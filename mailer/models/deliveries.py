@@ -40,7 +40,7 @@ class BatchState(enum.StrEnum):
 
 
 class Delivery(Base):
-    """One mail to one subscription, frozen. Its Message-ID is derived from its id."""
+    """One mail to one subscription, or to an address of the newsroom, frozen. Its Message-ID is derived from its id."""
 
     __tablename__ = "deliveries"
 
@@ -49,9 +49,14 @@ class Delivery(Base):
     issue_id: Mapped[int | None]
     variant_id: Mapped[int]
     subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id", ondelete="SET NULL"))
+    # Of the newsroom; None for readers, whose addresses stand in one place only.
+    address: Mapped[str | None]
 
-    # Nobody gets an issue twice; led by the reader, it also answers "what did X get?".
-    __table_args__ = (Index("uq_deliveries_subscription_id_issue_id", "subscription_id", "issue_id", unique=True),)
+    __table_args__ = (
+        # Nobody gets an issue twice; led by the reader, it also answers "what did X get?".
+        Index("uq_deliveries_subscription_id_issue_id", "subscription_id", "issue_id", unique=True),
+        CheckConstraint("address IS NULL OR (issue_id IS NULL AND subscription_id IS NULL)", name="newsroom_only"),
+    )
 
 
 class Batch(Base):
@@ -114,6 +119,8 @@ class Deferral(Base):
     reply: Mapped[str]
     recorded_at: Mapped[datetime]
     retry_at: Mapped[datetime]
+    # Of an attempt whose answer was lost: the variant that may have arrived. It is sent again by policy, or by hand.
+    variant_id: Mapped[int | None]
 
 
 class Settlement(Base):

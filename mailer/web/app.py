@@ -19,6 +19,8 @@ from mailer.web import (
     preferences,
     probes,
     public,
+    pushing,
+    reviewing,
     unsubscribing,
 )
 
@@ -29,6 +31,8 @@ ROUTERS: Final = (
     confirmation.router,
     unsubscribing.router,
     preferences.router,
+    reviewing.router,
+    pushing.router,
     admin.router,
     # Last: its /{slug} matches every first word that nobody else took.
     public.router,

@@ -17,7 +17,8 @@ from mailer.mail_settings import LOOPBACK_HOSTS
 from mailer.web import errors
 
 PUBLIC_BODY_BYTES: Final = 64 * 1024
-ADMIN_BODY_BYTES: Final = 1024 * 1024
+# A push may carry the whole text of many articles.
+BODY_BYTES: Final = {"/admin": 1024 * 1024, "/api/": 8 * 1024 * 1024}
 # Longest wait for a whole request body.
 BODY_SECONDS: Final = 10.0
 
@@ -106,7 +107,7 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
-        limit = ADMIN_BODY_BYTES if scope["path"].startswith("/admin") else PUBLIC_BODY_BYTES
+        limit = next((most for path, most in BODY_BYTES.items() if scope["path"].startswith(path)), PUBLIC_BODY_BYTES)
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _read_body(Headers(scope=scope), receive, limit)

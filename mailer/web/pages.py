@@ -87,8 +87,8 @@ def translation(language: str) -> Callable[..., Markup]:
 
 
 def plural_translation(language: str) -> Callable[..., Markup]:
-    """Return what templates call `ngettext`: the sentence for {n} things."""
-    return lambda one, many, n: escape(i18n.ngettext(language, one, many, n))
+    """Return what templates call `ngettext`: the sentence for {n} things, with its other {names} filled in."""
+    return lambda one, many, n, **values: escape(i18n.ngettext(language, one, many, n, **values))
 
 
 @functools.cache

@@ -1,23 +1,47 @@
 """A reader's preferences, opened by the link at the foot of a mail (R8)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Depends, Form
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import addresses, clock, i18n, links, newsletters, schedules, subscriptions, topics
+from mailer import addresses, clock, hours, i18n, links, newsletters, schedules, subscriptions, topics, wishes
 from mailer.db import transaction
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.choices import Rhythm, Topic
-from mailer.web import dependencies, errors, pages, rhythm
+from mailer.web import dependencies, errors, pages, rhythm, zones
 
 router = APIRouter(prefix="/p")
 
 MOST_TOPICS: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arrival:
+    """The hour as the form has it; "" from a page that does not show it."""
+
+    hour: str
+    timezone: str
+
+    @property
+    def is_possible(self) -> bool:
+        return self.hour in ("", zones.AT_ONCE, *map(str, range(24)))
+
+    def put_into(self, wanted: wishes.Wish, *, timezone: str) -> wishes.Wish:
+        """Return what is wanted with this hour; `timezone` counts where none was sent."""
+        if not self.hour:
+            return wanted
+        if self.hour == zones.AT_ONCE:
+            return replace(wanted, hour=None, timezone=None)
+        return replace(wanted, hour=int(self.hour), timezone=self.timezone or timezone)
+
+
+def _arrival(hour: Annotated[str, Form()] = "", timezone: Annotated[str, Form()] = "") -> _Arrival:
+    return _Arrival(hour=hour, timezone=timezone)
 
 
 @router.api_route("/{token}", methods=["GET", "HEAD"])
@@ -33,6 +57,7 @@ def show(request: Request, token: str) -> Response:
 def save(
     request: Request,
     token: str,
+    arrival: Annotated[_Arrival, Depends(_arrival)],
     language: Annotated[str, Form()] = "",
     wanted_rhythm: Annotated[str, Form(alias="rhythm")] = "",
     topic: Annotated[list[str] | None, Form()] = None,
@@ -40,12 +65,12 @@ def save(
 ) -> Response:
     """Keep what was chosen and show it again. A page that shows no rhythm sends none: then only the language is chosen."""
     link = links.read(links.Purpose.PREFERENCES, token)
-    if language not in i18n.LANGUAGES or wanted_rhythm not in ("", *Rhythm):
+    if language not in i18n.LANGUAGES or wanted_rhythm not in ("", *Rhythm) or not arrival.is_possible:
         return errors.page(request, 422)
     now = clock.now()
     with transaction() as session:
         subscription = subscriptions.get(session, link.id)
-        wanted = replace(subscriptions.wish_of(subscription), language=language)
+        wanted = replace(wishes.of(subscription), language=language)
         if wanted_rhythm:
             wanted = replace(
                 wanted,
@@ -53,9 +78,13 @@ def save(
                 topics=_told(topics.of(session, subscription.newsletter_id), topic or []),
                 paused_until=_moment(paused_until or "", subscription.newsletter.timezone, now=now),
             )
+        wanted = arrival.put_into(wanted, timezone=subscription.newsletter.timezone)
         if subscription.state != SubscriptionState.ENDED:
             origin = dependencies.origin(request, source="preferences")
-            subscriptions.choose(session, link.id, wanted, origin=origin, now=now)
+            try:
+                wishes.choose(session, link.id, wanted, origin=origin, now=now)
+            except wishes.WishInvalid:
+                return errors.page(request, 422)
             subscription = subscriptions.get(session, link.id)
         return _page(request, session, subscription, token, is_saved=True)
 
@@ -72,7 +101,32 @@ def _moment(day: str, timezone: str, *, now: datetime) -> datetime | None:
         until = datetime.combine(date.fromisoformat(day), time(), tzinfo=schedules.zone(timezone)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return min(until, now + subscriptions.LONGEST_PAUSE) if until > now else None
+    return min(until, now + wishes.LONGEST_PAUSE) if until > now else None
+
+
+def _arrival_words(language: str, subscription: Subscription, slot: datetime) -> str:
+    """Say when the issue of a slot reaches the reader, in the zone that they chose."""
+    if subscription.hour is None or subscription.timezone is None:
+        return rhythm.moment(language, slot, subscription.newsletter.timezone)
+    moment = hours.arrival(slot, subscription.hour, subscription.timezone)
+    return rhythm.moment(language, moment, subscription.timezone)
+
+
+def _arrivals(subscription: Subscription, language: str) -> dict[str, Any]:
+    """Return the hours and zones to choose from; no hours if the newsletter does not offer it and none was chosen."""
+    newsletter = subscription.newsletter
+    if not newsletter.offers_hour and subscription.hour is None:
+        return {"hours": []}
+    timezone = subscription.timezone or newsletter.timezone
+    first, every = zones.groups(language, timezone)
+    return {
+        "hours": zones.hours(language),
+        "chosen_hour": "" if subscription.hour is None else str(subscription.hour),
+        "first_zones": first,
+        "zones": every,
+        "chosen_zone": timezone,
+        "at_once": zones.AT_ONCE,
+    }
 
 
 def _page(request: Request, session: Session, subscription: Subscription, token: str, *, is_saved: bool) -> Response:
@@ -91,7 +145,7 @@ def _page(request: Request, session: Session, subscription: Subscription, token:
         language=language,
         newsletter=pages.publication(newsletter),
         address=addresses.mask(subscription.subscriber.address),
-        next_issue=rhythm.moment(language, slot, newsletter.timezone) if slot and is_certain else None,
+        next_issue=_arrival_words(language, subscription, slot) if slot and is_certain else None,
         is_saved=is_saved,
         subscription_language=subscription.language,
         language_names=pages.LANGUAGE_NAMES,
@@ -101,6 +155,7 @@ def _page(request: Request, session: Session, subscription: Subscription, token:
         ],
         rhythms=[(one.value, rhythm.choice(language, one), one == subscription.rhythm) for one in Rhythm],
         paused_until=until.astimezone(zone).date().isoformat() if until else "",
+        **_arrivals(subscription, language),
         first_day=(now.astimezone(zone) + timedelta(days=1)).date().isoformat(),
         token=token,
         unsubscribe_path=unsubscribe_path,

@@ -8,6 +8,7 @@ from babel import dates
 
 from mailer import i18n, schedules
 from mailer.models.choices import Rhythm
+from mailer.web import zones
 
 _DAYS: Final = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
@@ -49,7 +50,7 @@ def moment(language: str, slot: datetime, timezone: str) -> str:
         "{day} at {time} ({zone})",
         day=i18n.format_date(language, local, "full"),
         time=i18n.format_time(language, local),
-        zone=_zone(language, timezone),
+        zone=zones.spoken(language, timezone),
     )
 
 
@@ -78,14 +79,3 @@ def _in_words(language: str, days: tuple[int, ...]) -> str:
     if not others:
         return last
     return i18n.gettext(language, "{days} and {last}", days=", ".join(others), last=last)
-
-
-def _zone(language: str, timezone: str) -> str:
-    city = dates.get_timezone_location(timezone, locale=i18n.locale(language), return_city=True)
-    if city == "UTC":
-        return city
-    if i18n.choose(language) == "fr":
-        # The one place where a name's first letter changes the word before it.
-        elided = city[:1].upper() in "AEÉIOUHY"
-        return f"heure d’{city}" if elided else f"heure de {city}"
-    return i18n.gettext(language, "{city} time", city=city)

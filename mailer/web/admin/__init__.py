@@ -3,8 +3,11 @@
 from fastapi import APIRouter, Depends
 
 from mailer.web.admin import (
+    amending,
+    articles,
     checking,
     composing,
+    feeds,
     issues,
     leaving,
     newsletters,
@@ -13,10 +16,27 @@ from mailer.web.admin import (
     settling,
     signing_in,
     subscribers,
+    topics,
+    writing,
 )
 
 _desk = APIRouter(dependencies=[Depends(session.require_account)])
-for _part in (overview, composing, checking, leaving, settling, issues, newsletters, subscribers):
+_parts = (
+    overview,
+    writing,
+    composing,
+    checking,
+    leaving,
+    settling,
+    amending,
+    issues,
+    newsletters,
+    feeds,
+    articles,
+    topics,
+    subscribers,
+)
+for _part in _parts:
     _desk.include_router(_part.router, prefix="/admin")
 
 router = APIRouter()

@@ -1,56 +1,24 @@
-"""What the checks before sending find, on the page where an issue is reviewed."""
-
-import functools
-from collections.abc import Collection
-from dataclasses import dataclass
+"""The checks before sending, asked for by a button, and what they hold back."""
 
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from mailer import findings, gate, i18n, inlining, issues, rendering
+from mailer import gate, inlining, issues, rendering
 from mailer.db import transaction
-from mailer.findings import Code, Finding
+from mailer.findings import Code
 from mailer.models.content import Issue
-from mailer.web.admin import composing, screens, session
+from mailer.web.admin import composing, inspecting, screens, session
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What was found; or `problem`, in English, when the mail can't even be made."""
-
-    findings: Collection[Finding] = ()
-    problem: str | None = None
-
-    @property
-    def blocking(self) -> list[Finding]:
-        """Those that hold the issue back."""
-        return findings.blocking(self.findings)
+def look(database: Session, issue: Issue, desk: session.Desk) -> inspecting.Seen:
+    """Check the mails of an issue as they are now."""
+    return inspecting.look(database, issue, composing.in_order(issues.placed(database, issue.id)), desk)
 
 
-def look(database: Session, issue: Issue, desk: session.Desk) -> Seen:
-    """Check the mails of an issue now; about links and pictures, say what they answered last. Asks no network."""
-    try:
-        made = gate.specimens(database, issue, composing.in_order(issues.placed(database, issue.id)), now=desk.now)
-    except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
-        return Seen(problem=str(error))
-    answered = [one for one in gate.of_issue(issue) if one.code in findings.ASKED]
-    return Seen(findings=[*gate.inspect(made, None), *answered])
-
-
-def words(language: str, finding: Finding) -> str:
-    """Say a finding in the language."""
-    return i18n.gettext(language, findings.SENTENCES[finding.code], **finding.values)
-
-
-def values(desk: session.Desk, seen: Seen) -> dict[str, object]:
-    """Return what the review page shows of it."""
-    return {"seen": seen, "finding_words": functools.partial(words, desk.language), "asked": findings.ASKED}
-
-
-def let_pass_or_tell(database: Session, issue: Issue, desk: session.Desk) -> Seen | None:
+def let_pass_or_tell(database: Session, issue: Issue, desk: session.Desk) -> inspecting.Seen | None:
     """Let an issue leave despite what blocks, if that box was ticked; otherwise return what blocks, or None."""
     seen = look(database, issue, desk)
     if seen.problem is None and not seen.blocking:

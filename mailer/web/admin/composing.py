@@ -1,7 +1,7 @@
 """An issue before it is sent: its words, its articles and their order, and how it will look."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -12,15 +12,15 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from mailer import inlining, issues, mails, newsletters, rendering, selection, variants
+from mailer import inlining, issues, mails, newsletters, rendering, reviewing, selection, slots, variants
+from mailer.contents import Content, Placed
 from mailer.db import transaction
 from mailer.models.content import Article, Issue, Layout, Newsletter
-from mailer.web.admin import screens, session
+from mailer.web.admin import inspecting, screens, session
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
 
 IssueId = Annotated[int, Path(ge=1, lt=2**63)]
-Placed = Sequence[tuple[Article, Layout]]
 
 SUBJECT_HINT: Final = 60
 LEFT_OUT_SHOWN: Final = 50
@@ -41,7 +41,7 @@ _PREVIEW_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src {images}; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
-_TOO_LONG: Final = {
+TOO_LONG: Final = {
     "subject": "Enter 200 characters at most",
     "preview_text": "Enter 300 characters at most",
     "introduction": "Enter 5000 characters at most",
@@ -81,7 +81,7 @@ def page(
         status=refused.status if refused else 200,
         errors=refused.errors if refused else {},
         refused=refused,
-        saved={name: getattr(issue, name) for name in issues.LENGTHS},
+        saved={name: getattr(issue, name) for name in (*issues.LENGTHS, "body")},
         issue=issue,
         newsletter=newsletter,
         placed=placed,
@@ -90,11 +90,13 @@ def page(
         outside_count=len(outside),
         readers=newsletters.count_readers(database, newsletter.id),
         version=issue.updated_at.isoformat(),
+        is_refused=False,
+        **inspecting.values(desk, inspecting.look(database, issue, placed, desk)),
         is_leaving=is_leaving,
         refresh_seconds=3 if is_leaving and not refused else None,
         view=view,
         mail=_preview(issue, variants.edition(database, issue, placed), desk) if view == "text" else None,
-        **_ALWAYS,
+        **_ALWAYS | _decided(database, issue),
     )
 
 
@@ -123,14 +125,14 @@ def edit_envelope(request: Request, desk: session.Current, issue_id: IssueId) ->
     """Change subject, preview text and introduction. What can't be taken stays in the form."""
     texts = {name: desk.typed(name).replace("\r\n", "\n") for name in issues.LENGTHS}
     with transaction() as database:
-        issue = _lock(database, issue_id)
+        issue = lock(database, issue_id)
         is_late = desk.typed("version") != issue.updated_at.isoformat()
         if is_late and issue.state in issues.EDITABLE_STATES:
             return page(request, desk, database, issue, refused=Refused(texts=texts, errors={}, status=409))
         try:
             issues.edit(database, issue, **texts, now=desk.now)
         except issues.IssueTextTooLong as error:
-            refused = Refused(texts=texts, errors={name: _TOO_LONG[name] for name in error.names}, status=422)
+            refused = Refused(texts=texts, errors={name: TOO_LONG[name] for name in error.names}, status=422)
             return page(request, desk, database, issue, refused=refused)
     return screens.back(f"/admin/issues/{issue_id}", done="saved")
 
@@ -160,7 +162,7 @@ def arrange_automatically(desk: session.Current, issue_id: IssueId) -> Response:
 
 def open_for(database: Session, desk: session.Desk, issue_id: int) -> Issue:
     """Lock an issue for a change. Raises IssueNotFound, or IssueStateForbids if somebody changed it after the page was shown."""
-    issue = _lock(database, issue_id)
+    issue = lock(database, issue_id)
     if desk.typed("version") != issue.updated_at.isoformat():
         raise issues.IssueStateForbids("Somebody changed this issue after you opened it, so nothing was done.")
     return issue
@@ -171,12 +173,18 @@ def in_order(placed: Placed) -> list[tuple[Article, Layout]]:
     return [entry for layout in Layout for entry in placed if entry[1] == layout]
 
 
-def _lock(database: Session, issue_id: int) -> Issue:
+def lock(database: Session, issue_id: int) -> Issue:
+    """Read an issue that is about to be changed, so that nobody else changes it meanwhile. Raises IssueNotFound."""
     database.execute(select(Issue.id).where(Issue.id == issue_id).with_for_update())
     return issues.get(database, issue_id)
 
 
-def _preview(issue: Issue, content: mails.Content, desk: session.Desk) -> mails.Preview | str:
+def _decided(database: Session, issue: Issue) -> dict[str, Any]:
+    """What became of the issue so far, if the schedule made it, and what the newsroom decided by links."""
+    return {"slot": slots.of_issue(database, issue.id), "decisions": reviewing.acts(database, issue.id)}
+
+
+def _preview(issue: Issue, content: Content, desk: session.Desk) -> mails.Preview | str:
     """Render the mail as it is now; what is wrong with its template comes back as a sentence that names the place."""
     newsletter = issue.newsletter
     try:

@@ -1,7 +1,7 @@
 """Issues to look at: the list, what the next one would hold, one being sent, the account of one that was sent."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Final
+from datetime import datetime
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
 from sqlalchemy import select
@@ -9,11 +9,22 @@ from sqlalchemy.orm import Session, joinedload
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import addresses, explanations, issues, ledger, newsletters, schedules, settling, subscriptions
+from mailer import (
+    addresses,
+    amending,
+    explanations,
+    hours,
+    issues,
+    ledger,
+    newsletters,
+    selection,
+    settling,
+    subscriptions,
+)
 from mailer.db import transaction
-from mailer.models.content import Issue, IssueState
+from mailer.models.content import Issue, IssueState, Newsletter
 from mailer.models.deliveries import Outcome
-from mailer.web.admin import composing, screens, session
+from mailer.web.admin import articles, composing, screens, session, words
 
 router = APIRouter(route_class=screens.DeskRoute)
 
@@ -21,6 +32,8 @@ IssueId = Annotated[int, Path(ge=1, lt=2**63)]
 PAGE_LENGTH: Final = 50
 LARGEST_ID: Final = 2**63 - 1
 REFRESH_SECONDS: Final = 3
+# While nothing happens before the next reader’s hour.
+WAITING_SECONDS: Final = 60
 TABS: Final = {
     "all": ("All", tuple(IssueState)),
     "drafts": ("Drafts", (IssueState.DRAFT,)),
@@ -64,13 +77,14 @@ def upcoming(
     reader, problem = reader.strip(), None
     with transaction() as database:
         newsletter = newsletters.get(database, slug)
-        moment = _moment(at, newsletter.timezone) or desk.now
+        moment = articles.moment(at, newsletter.timezone) or desk.now
         try:
             told = explanations.explain(database, newsletter, at=moment, now=desk.now, subscriber=reader or None)
         except (addresses.AddressInvalid, subscriptions.SubscriptionNotFound):
             problem = "no_reader"
             told = explanations.explain(database, newsletter, at=moment, now=desk.now)
         readers = newsletters.count_readers(database, newsletter.id)
+        rows = articles.shown(database, desk, newsletter)
     return screens.render(
         request,
         desk,
@@ -79,15 +93,27 @@ def upcoming(
         status=404 if problem else 200,
         newsletter=newsletter,
         selection=told.selection,
-        left_out=[*told.selection.left_out, *told.late],
-        aside=told.aside_words,
-        slot=newsletters.next_slot(newsletter, now=moment),
+        left_out=told.selection.left_out,
+        late=[one for one in told.late if one.why != selection.Why.STOCK],
+        stock=[one for one in told.late if one.why == selection.Why.STOCK],
+        aside=words.aside(desk.language, told, newsletter.timezone),
+        **_coming(desk, newsletter, told, moment),
         readers=readers,
         at=at if moment != desk.now else "",
         reader=reader,
         problem=problem,
         is_now=moment == desk.now and not reader,
+        **rows,
     )
+
+
+def _coming(
+    desk: session.Desk, newsletter: Newsletter, told: explanations.Explanation, moment: datetime
+) -> dict[str, Any]:
+    """Return when the next issue is due after a moment, and in words when it reaches a reader who chose an hour."""
+    slot = newsletters.next_slot(newsletter, now=moment)
+    arrival = told.arrival(slot or moment)
+    return {"slot": slot, "arrival": words.zoned(desk.language, arrival, newsletter.timezone) if arrival else None}
 
 
 @router.post("/newsletters/{slug}/next")
@@ -112,20 +138,13 @@ def show(
         return _account(request, desk, database, issue, outcome=wanted, after=after)
 
 
-def _moment(given: str, timezone: str) -> datetime | None:
-    """Read a moment in the newsletter's zone, such as 2026-11-20T08:00; None if it is none."""
-    try:
-        return datetime.fromisoformat(given).replace(tzinfo=schedules.zone(timezone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
 def _account(
     request: Request, desk: session.Desk, database: Session, issue: Issue, *, outcome: Outcome | None, after: int
 ) -> Response:
     """Show the equation and the deliveries; while it is sent also the progress, which comes again by itself."""
     equation = ledger.equation(database, issue.id)
     deferred = ledger.count_deferred(database, issue.id) if equation.waiting else 0
+    waiting = hours.waiting(database, issue.id, now=desk.now) if equation.waiting else None
     lines = ledger.log(database, issue.id, outcome=outcome, after_id=after, limit=PAGE_LENGTH + 1)
     is_moving = issue.started_at is not None and issue.finished_at is None and issue.state != IssueState.PAUSED
     return screens.render(
@@ -139,17 +158,25 @@ def _account(
         percent=100 * equation.settled // equation.recipients if equation.recipients else 0,
         bar=_bar(equation, deferred),
         deferred=deferred,
+        at_their_hour=waiting,
+        last_hour=words.zoned(desk.language, waiting.last_at, issue.newsletter.timezone) if waiting else None,
         decided=settling.settlements(database, issue.id),
         policy=issue.when_uncertain,
         articles=issues.placed(database, issue.id),
+        changes=amending.history(database, issue, is_exact=not is_moving),
+        changed_since=amending.changed_since(database, issue) if issue.started_at else (),
         lines=lines[:PAGE_LENGTH],
         after=lines[PAGE_LENGTH - 1].delivery_id if len(lines) > PAGE_LENGTH else None,
         outcome=outcome,
         outcomes=list(Outcome),
         # Somebody who reads the table is not interrupted.
-        refresh_seconds=REFRESH_SECONDS if is_moving and outcome is None and not after else None,
+        refresh_seconds=_refresh_seconds(equation, waiting) if is_moving and outcome is None and not after else None,
         is_in_progress=issue.started_at is not None and issue.finished_at is None,
     )
+
+
+def _refresh_seconds(equation: ledger.Equation, waiting: hours.Waiting | None) -> int:
+    return WAITING_SECONDS if waiting and waiting.readers == equation.waiting else REFRESH_SECONDS
 
 
 def _bar(equation: ledger.Equation, deferred: int) -> list[tuple[str, float, float]]:

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mailer import i18n
+
 # The fields whose text is worth keeping, as the forms call them.
 LABELS: Final = {
     "subject": "Subject",
     "preview_text": "Preview text",
     "introduction": "Introduction",
+    "note": "Note for readers",
     "name": "Name",
     "description": "Description",
     "site_url": "The publication’s site",
@@ -23,9 +26,20 @@ LABELS: Final = {
     "cron": "Cron expression",
     "timezone": "Time zone",
     "url": "Add a feed",
+    "logo_url": "Logo",
+    "include_categories": "Only these categories",
+    "exclude_categories": "Never these categories",
+    "desk_addresses": "Addresses of the newsroom",
+    "at": "Day and time",
+    "until": "Until",
+    "topic": "Short name",
+    **{f"name_{code}": "Name" for code in i18n.LANGUAGES},
+    "categories": "Categories of the feed",
+    "include": "Words of the title or address",
+    "exclude": "Words that keep an article out",
 }
 _SECRET: Final = ("csrf", "password")
-_MOST_FIELDS: Final = 40
+_MOST_FIELDS: Final = 80
 # Only forms of the desk.
 _ACTION: Final = re.compile(r"/admin/[\w/.-]{1,200}\Z")
 _NAME: Final = re.compile(r"\w{1,40}\Z")

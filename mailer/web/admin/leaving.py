@@ -10,7 +10,7 @@ from starlette.responses import Response
 from mailer import issues, ledger, newsletters, queue, schedules
 from mailer.db import transaction
 from mailer.models.content import Issue, WhenUncertain
-from mailer.web.admin import checking, composing, screens, session, settling
+from mailer.web.admin import checking, composing, inspecting, screens, session, settling
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
 
@@ -44,9 +44,10 @@ def choose_moment(request: Request, desk: session.Current, issue_id: composing.I
     """Ask when the issue is to leave."""
     with transaction() as database:
         issue = _editable(database, issue_id)
+        seen = checking.look(database, issue, desk)
     suggested = issue.scheduled_at or newsletters.next_slot(issue.newsletter, now=desk.now)
     local = suggested.astimezone(schedules.zone(issue.newsletter.timezone)) if suggested else None
-    return _schedule_page(request, desk, issue, typed=f"{local:%Y-%m-%dT%H:%M}" if local else "")
+    return _schedule_page(request, desk, issue, seen, typed=f"{local:%Y-%m-%dT%H:%M}" if local else "")
 
 
 @router.post("/schedule")
@@ -55,13 +56,14 @@ def schedule(request: Request, desk: session.Current, issue_id: composing.IssueI
     typed, policy = desk.typed("at"), settling.chosen(desk)
     with transaction() as database:
         issue = _editable(database, issue_id)
-        at = _moment(typed, issue.newsletter.timezone)
+        at, error = _moment(typed, issue.newsletter.timezone), None
         if at is None:
             error = "Enter a day and a time, like 2026-11-27 07:00"
-            return _schedule_page(request, desk, issue, typed=typed, policy=policy, error=error)
-        if at <= desk.now:
+        elif at <= desk.now:
             error = "That moment has passed. Choose a later one."
-            return _schedule_page(request, desk, issue, typed=typed, policy=policy, error=error)
+        if at is None or error:
+            seen = checking.look(database, issue, desk)
+            return _schedule_page(request, desk, issue, seen, typed=typed, policy=policy, error=error)
         issues.schedule(database, issue, at=at, now=desk.now)
         _choose(database, issue, desk)
     return screens.back(f"/admin/issues/{issue_id}", done="scheduled")
@@ -131,7 +133,7 @@ def _review_page(
     desk: session.Desk,
     database: Session,
     issue: Issue,
-    seen: checking.Seen,
+    seen: inspecting.Seen,
     *,
     is_refused: bool = False,
 ) -> Response:
@@ -149,7 +151,7 @@ def _review_page(
         policy=settling.chosen(desk) or issue.when_uncertain,
         has_frame=True,
         is_refused=is_refused,
-        **checking.values(desk, seen),
+        **inspecting.values(desk, seen),
     )
 
 
@@ -170,6 +172,7 @@ def _schedule_page(
     request: Request,
     desk: session.Desk,
     issue: Issue,
+    seen: inspecting.Seen,
     *,
     typed: str,
     policy: WhenUncertain | None = None,
@@ -186,6 +189,8 @@ def _schedule_page(
         typed=typed,
         policy=policy or issue.when_uncertain,
         error=error,
+        is_refused=False,
+        **inspecting.values(desk, seen),
     )
 
 

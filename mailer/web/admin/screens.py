@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from mailer import accounts, i18n, issues, newsletters, queue, remedies, schedules, settings, settling
+from mailer import accounts, amending, i18n, issues, newsletters, queue, remedies, schedules, settings, settling, topics
 from mailer.web import dependencies, pages
 from mailer.web.admin import kept, words
 from mailer.web.admin.session import Desk, FormForged, SignInRequired, check_origin, csrf_token, read_form
@@ -42,6 +42,9 @@ NOTICES: Final = {
     "paused": "Sending is paused. What is already being handed over ends within seconds.",
     "resumed": "Sending goes on.",
     "cancelled": "The rest is cancelled. What was accepted stays accepted.",
+    "pulled": "The article is out of the rest of the issue, and of the web copy.",
+    "replaced": "The rest of the issue gets the article as it is now.",
+    "corrected": "The web copies are corrected. The next issue tells the readers who were given the article.",
     "settled-resend": "They are sent again within seconds.",
     "settled-accepted": "They are counted as accepted.",
     "settled-refused": "They are counted as refused.",
@@ -52,6 +55,15 @@ NOTICES: Final = {
     "automatic": "The articles are in automatic order again.",
     "feed-added": "The feed is added; it is read within seconds.",
     "feed-removed": "The feed is removed; its articles stay.",
+    "article-hold": "The article is held. No issue takes it until it is released.",
+    "article-release": "The article is released and counts as first seen now.",
+    "article-release-all": "All held articles are released and count as first seen now.",
+    "article-withdraw": "The article is withdrawn. No issue takes it by itself.",
+    "article-unpin": "The article is no longer pinned.",
+    "article-picture": "The pictures that could not be had are fetched once more within seconds.",
+    "pinned": "The article stands first until then.",
+    "ranked": "The topics are ranked anew.",
+    "topic-deleted": "The topic is deleted.",
     "feed-read": "The feed is read within seconds; load this page again to see how it went.",
 }
 _STATUS: Final[dict[type[Exception], int]] = {
@@ -59,6 +71,9 @@ _STATUS: Final[dict[type[Exception], int]] = {
     issues.IssueNotFound: 404,
     newsletters.NewsletterNotFound: 404,
     newsletters.FeedNotFound: 404,
+    topics.TopicNotFound: 404,
+    newsletters.ArticleNotFound: 404,
+    amending.ArticleNotFound: 404,
     RequestValidationError: 404,
     issues.IssueStateForbids: 409,
     issues.IssueEmpty: 409,
@@ -128,6 +143,10 @@ def render(
         "explanations": remedies.EXPLANATIONS,
         "decision": functools.partial(words.decision, desk.language),
         "reason": functools.partial(words.reason, desk.language),
+        "change_words": functools.partial(words.change, desk.language),
+        "slot_words": functools.partial(words.slot, desk.language),
+        "choice_words": functools.partial(words.choice, desk.language),
+        "status_words": functools.partial(words.status, desk.language),
         **values,
     }
     return _page(template, context, status)

@@ -49,6 +49,10 @@ class Desk:
         """Return a field of the form without surrounding space; empty if it was not sent."""
         return self.form.get(name, "").strip()
 
+    def typed_lines(self, name: str) -> list[str]:
+        """Return the lines of a field that have anything on them, each once."""
+        return list(dict.fromkeys(line.strip() for line in self.form.get(name, "").splitlines() if line.strip()))
+
 
 async def read_form(request: Request) -> Mapping[str, str]:
     """Return the text fields of a posted form without control characters; the last of each name counts."""

@@ -1,12 +1,14 @@
 """States, moments and reasons in the words of the newsroom's language."""
 
-import re
 from datetime import datetime, timedelta
 from typing import Final
 
-from mailer import explanations, i18n, schedules, selection
+from mailer import amending, explanations, i18n, reasons, schedules, selection, slot_words
+from mailer.models.content import Article, Slot
 from mailer.models.deliveries import Settlement
 from mailer.models.intake import STATUS_REASONS
+from mailer.models.pictures import PictureState
+from mailer.web import zones
 
 STATES: Final = {
     "draft": "Draft",
@@ -29,6 +31,8 @@ STATES: Final = {
     "empty": "Empty",
     "missed": "Missed",
     "held": "Held back",
+    "review": "In review",
+    "dropped": "Dropped",
     "unsubscribed": "unsubscribed",
     "one_click": "unsubscribed by the mail program’s button",
     "complained": "complained of spam",
@@ -54,6 +58,7 @@ COLORS: Final = {
     "issued": "ok",
     "missed": "warn",
     "held": "warn",
+    "review": "info",
 }
 # What somebody decided about uncertain deliveries.
 _DECISIONS: Final = {
@@ -61,32 +66,66 @@ _DECISIONS: Final = {
     "accepted": "{count} counted as accepted, as {by} decided on {moment}",
     "refused": "{count} counted as refused, as {by} decided on {moment}",
 }
-# What the domain says in English, so that it can be said in another language too.
-_REASONS: Final = (
-    *(why.value for why in selection.Why if why != selection.Why.STATUS),
-    *(aside.value for aside in explanations.Aside),
-    *STATUS_REASONS.values(),
-    "no new article",
-    "{found} new articles of at least {wanted}; they wait for the next issue",
-    "caught up by the slot of {moment} UTC",
-    "found {late} late; the grace is {grace}",
-    "“{newsletter}” has no confirmed readers yet.",
-    "“{newsletter}” has no reader who is due and has not had all of it.",
-    "paused by {name}",
-    "paused from the command line",
-    "the command line",
-)
-_PATTERNS: Final = tuple(
-    (re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(sentence))), sentence) for sentence in _REASONS
-)
+
+_CHANGES: Final = {
+    "pulled": "{by} took out:",
+    "replaced": "{by} put in corrected:",
+    "corrected": "{by} corrected:",
+}
+
+
+def choice(language: str, made: selection.Choice, timezone: str) -> str:
+    """Say why an article is in an issue or out; moments are those of the newsletter's zone."""
+    if made.why == selection.Why.STATUS:
+        return status(language, made.article)
+    values = {
+        name: moment(language, value, timezone) if isinstance(value, datetime) else value
+        for name, value in made.values.items()
+    }
+    return i18n.gettext(language, selection.WORDS[made.why], **values)
+
+
+def status(language: str, article: Article) -> str:
+    """Say why an article is held or withdrawn; empty if it is ready."""
+    code = article.status_code
+    return i18n.gettext(language, STATUS_REASONS[code]) if code else ""
+
+
+def slot(language: str, decided: Slot) -> str:
+    """Say what became of a moment of the schedule."""
+    if decided.code is None:
+        return reason(language, decided.note)
+    values = {name: reason(language, value) for name, value in decided.values.items()}
+    return i18n.gettext(language, slot_words.SENTENCES[decided.code], **values)
+
+
+def no_picture(language: str, article: Article) -> str:
+    """Say why mails show no picture with an article; empty if they do."""
+    picture = article.picture
+    if article.image_url is None:
+        return i18n.gettext(language, "Neither the feed nor its page names a picture.")
+    if picture is None or (picture.state == PictureState.WAITING and picture.reason is None):
+        return i18n.gettext(language, "Its picture is not fetched yet.")
+    if picture.state == PictureState.READY or picture.reason is None:
+        return ""
+    sentence = (
+        "No picture: {why}" if picture.state == PictureState.REFUSED else "No picture yet: {why} It is tried again."
+    )
+    return i18n.gettext(language, sentence, why=reason(language, picture.reason))
+
+
+def aside(language: str, told: explanations.Explanation, timezone: str) -> str:
+    """Say why the reader of an explanation would get no issue; empty if they would."""
+    if told.aside is None:
+        return ""
+    zone = schedules.zone(timezone)
+    day = i18n.format_date(language, told.until.astimezone(zone)) if told.until else ""
+    return i18n.gettext(language, told.aside.value, day=day)
 
 
 def reason(language: str, text: str) -> str:
-    """Say a reason of the domain in the language; what is not known stays as it is, such as a server's own words."""
-    for pattern, sentence in _PATTERNS:
-        if match := pattern.fullmatch(text):
-            return i18n.gettext(language, sentence, **match.groupdict())
-    return text
+    """Say a sentence that the database keeps in the language; what is not known stays, such as a server's own words."""
+    return reasons.say(language, text)
 
 
 def decision(language: str, made: Settlement, timezone: str) -> str:
@@ -99,11 +138,21 @@ def decision(language: str, made: Settlement, timezone: str) -> str:
     return i18n.gettext(language, _DECISIONS[made.how], **values)
 
 
+def change(language: str, made: amending.Change) -> str:
+    """Say what was done to an article of an issue that had left, and by whom; the article's title follows."""
+    return i18n.gettext(language, _CHANGES[made.kind], by=reason(language, made.by))
+
+
 def moment(language: str, value: datetime, timezone: str, *, is_long: bool = False) -> str:
     """Write a moment in a newsletter's zone: "28 Nov 2025, 07:00", or "Friday 28 November 2025, 07:00"."""
     local = value.astimezone(schedules.zone(timezone))
     day = i18n.format_date(language, local, "full" if is_long else "medium", starts_line=is_long)
     return f"{day}, {i18n.format_time(language, local)}"
+
+
+def zoned(language: str, value: datetime, timezone: str) -> str:
+    """Write a moment and say whose time it is: "23 Nov 2026, 21:00 (Paris time)"."""
+    return f"{moment(language, value, timezone)} ({zones.spoken(language, timezone)})"
 
 
 def distance(language: str, value: datetime, now: datetime) -> str:

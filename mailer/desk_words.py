@@ -1,0 +1,62 @@
+"""What mails to the newsroom say of each DeskEvent: the English sentences, which the catalogues translate."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from mailer.models.desk import DeskEvent, ReviewAct
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """A mail's title, which its subject begins with, and a sentence that says what it means."""
+
+    title: str
+    means: str
+
+
+WORDS: Final = {
+    DeskEvent.REVIEW: Words(
+        title="For review",
+        means="This issue leaves by itself unless you hold it.",
+    ),
+    DeskEvent.CHECKS_HELD: Words(
+        title="Held back by the checks",
+        means="The checks before sending found what readers must not get. Nobody was mailed.",
+    ),
+    DeskEvent.ISSUE_HELD: Words(
+        title="Issue held",
+        means="The issue is made and did not leave. Nobody was mailed.",
+    ),
+    DeskEvent.UNREVIEWED: Words(
+        title="Sent without a review",
+        means="There was no time left to show you this issue before it left. Look at it now; what has not left can be paused.",
+    ),
+    DeskEvent.NOT_MADE: Words(
+        title="No issue was made",
+        means="The issue that was due could not be made. Nobody was mailed.",
+    ),
+    DeskEvent.FEED_SILENT: Words(
+        title="A feed fell silent",
+        means="Nothing new has come from this feed for far longer than usual, although it can be read. Look whether the site "
+        "still writes to it.",
+    ),
+    DeskEvent.ISSUE_PAUSED: Words(
+        title="Sending stopped",
+        means="The issue is paused: readers who have not had it yet wait.",
+    ),
+    DeskEvent.ISSUE_FAILED: Words(
+        title="The issue could not leave",
+        means="Nobody was mailed.",
+    ),
+}
+ACTS: Final = {
+    ReviewAct.SEND: "Send it as it is",
+    ReviewAct.HOLD: "Hold it",
+    ReviewAct.DROP: "Drop it",
+}
+# Where the mail's button leads.
+OPEN_ISSUE: Final = "Open the issue"
+OPEN_NEWSLETTER: Final = "Open the newsletter"
+GAVE_UP: Final = "It is not tried again by itself any more. Send it from its page when it may leave."
+FEED: Final = "The feed {title} ({url}) has been silent since {day}."
+SLOT: Final = "It was due on {moment}."

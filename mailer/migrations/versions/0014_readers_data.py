@@ -1,0 +1,10 @@
+"""What readers change, take with them and have erased"""
+
+revision = '0014'
+down_revision = '0013'
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
