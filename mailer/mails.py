@@ -26,15 +26,25 @@ from mailer import (
     sandbox,
     schedules,
     settings,
+    tracked,
 )
 from mailer.models.content import Article, Issue, Layout, MailKind, Newsletter, Variant
+from mailer.models.tracking import Tracked, VariantLink
 
 # An article without a topic of its own stands under the last section.
 Placed = Sequence[tuple[Article, Layout]]
 
 
+_NOTHING_MEASURED: Final = {
+    "is_tracked": False,
+    "counts_clicks": False,
+    "counts_opens": False,
+    "follows_readers": False,
+}
 # The reader of a preview.
 EXAMPLE_NAME: Final = "Léa Martin"
+# Where the one link of a mail to a single reader leads, if not to the page that confirms a subscription.
+_CONFIRM_WORDS: Final = {MailKind.MANAGE: "account", MailKind.CHANGE_ADDRESS: "address"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +74,7 @@ def issue_variant(
     _check_fields(session, issue, content)
     nonce = message.new_nonce()
     pictures.keep_for_good(session, (article.image_url for article, _ in content.placed), now=now)
-    context = issue_context(newsletter, issue, content, language, reader=_reader(nonce), now=now)
+    context = issue_context(newsletter, issue, content, language, reader=_reader(nonce) | measures(newsletter), now=now)
     rendered = _render(MailKind.ISSUE, language, context)
     variant = Variant(
         newsletter_id=newsletter.id,
@@ -77,11 +87,13 @@ def issue_variant(
         subject=rendered.subject,
         html=rendered.html,
         text=rendered.text,
+        tracks=_tracks(newsletter),
         created_at=now,
     )
     _prove(variant)
     session.add(variant)
     session.flush()
+    _note_links(session, variant)
     return variant
 
 
@@ -105,7 +117,9 @@ def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, lan
     nonce = message.new_nonce()
     context["reader"] = _reader(nonce)
     context["address"] = message.placeholder(nonce, "address")
-    context["confirm_url"] = links.url(f"/confirm/{message.placeholder(nonce, 'confirm')}")
+    context["confirm_url"] = links.url(
+        f"/{_CONFIRM_WORDS.get(kind, 'confirm')}/{message.placeholder(nonce, 'confirm')}"
+    )
     rendered = _render(kind, language, context)
     values = {
         "newsletter_id": newsletter.id,
@@ -130,7 +144,7 @@ def preview(newsletter: Newsletter, issue: Issue, content: Content, language: st
         "since": i18n.format_date(language, now.date(), "long"),
         "preferences_url": links.url("/preferences"),
         "unsubscribe_url": links.url("/preferences"),
-        "is_tracked": False,
+        **measures(newsletter),
         "name": EXAMPLE_NAME,
     }
     context = issue_context(newsletter, issue, content, language, reader=reader, now=now)
@@ -238,9 +252,39 @@ def _reader(nonce: str) -> dict[str, object]:
         "since": slot("since"),
         "preferences_url": links.url(f"/p/{slot('preferences')}"),
         "unsubscribe_url": links.url(f"/u/{slot('unsubscribe')}"),
-        "is_tracked": False,
+        **_NOTHING_MEASURED,
         "nonce": nonce,
     }
+
+
+def measures(newsletter: Newsletter) -> dict[str, object]:
+    """Return what a mail's footer says of what is counted: by switch, and whether anything is."""
+    tracks = _tracks(newsletter)
+    return {
+        "is_tracked": bool(tracks),
+        "counts_clicks": Tracked.CLICKS in tracks,
+        "counts_opens": Tracked.OPENS in tracks,
+        "follows_readers": Tracked.READERS in tracks,
+    }
+
+
+def _tracks(newsletter: Newsletter) -> list[str]:
+    switches = {
+        Tracked.CLICKS: newsletter.tracks_clicks,
+        Tracked.OPENS: newsletter.tracks_opens,
+        Tracked.READERS: newsletter.tracks_readers,
+    }
+    return [name.value for name, is_on in switches.items() if is_on]
+
+
+def _note_links(session: Session, variant: Variant) -> None:
+    """Write down the links that will be counted, by the numbers that they have in the mail."""
+    if {Tracked.CLICKS, Tracked.READERS}.isdisjoint(variant.tracks):
+        return
+    urls = tracked.targets(variant.html)
+    if urls:
+        rows = [{"variant_id": variant.id, "number": number, "url": url} for number, url in enumerate(urls, start=1)]
+        session.execute(insert(VariantLink), rows)
 
 
 def _check_fields(session: Session, issue: Issue, content: Content) -> None:
@@ -269,10 +313,19 @@ def _list_headers(newsletter: Newsletter, nonce: str) -> dict[str, str]:
         # RFC 2919 2: stable for as long as the newsletter lives.
         "List-Id": f"<{newsletter.slug}.{domain}>",
         # RFC 8058 3.1; on a line of its own, since nothing may be folded inside the brackets.
-        "List-Unsubscribe": f"\r\n <{one_click}>",
+        "List-Unsubscribe": f"\r\n <{one_click}>{_by_mail(nonce)}",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "Feedback-ID": f"{newsletter.id}:{newsletter.slug[:20]}:newsletter:mailer{newsletter.id:05d}"[:120],
     }
+
+
+def _by_mail(nonce: str) -> str:
+    """Return the second way to unsubscribe, for programs that know no other, if there is a mailbox that reads it."""
+    box = settings.load().unsubscribe_mailbox
+    if box is None:
+        return ""
+    name, _, domain = box.partition("@")
+    return f",\r\n <mailto:{name}+{message.placeholder(nonce, 'mailbox')}@{domain}?subject=unsubscribe>"
 
 
 def _prove(variant: Variant) -> None:

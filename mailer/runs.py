@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, settings, takeover
+from mailer import clock, deliveries, moves, settings, takeover
 from mailer.journal import Journal
 from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Deferral, DeliveryOutcome, Outcome
@@ -94,6 +94,8 @@ def begin(session: Session, claim: deliveries.Claim, journal: Journal) -> Run:
     """Read a batch's recipients and settle at once those that must not be mailed."""
     issue = None if claim.issue_id is None else session.get_one(Issue, claim.issue_id)
     found = deliveries.recipients(session, claim, now=clock.now())
+    if issue is None:
+        found = moves.readdress(session, found)
     run = Run(
         claim=claim,
         journal=journal,

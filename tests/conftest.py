@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from redis import Redis
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.orm import Session as DatabaseSession
 
-from mailer import db, links, queue, sending, settings
+from mailer import abuse, db, links, queue, sending, settings
 from mailer.embedded.processes import Supervisor
 from mailer.embedded.services import Servers, Services
 from mailer.migrations import run as migrations
@@ -177,43 +178,52 @@ def environment(
         # The articles of most tests have pages nowhere.
         "MAILER_CHECK_PAGES": "false",
         "MAILER_CHECK_LINKS": "false",
+        # Tests type fast.
+        "MAILER_FORM_SECONDS": "0",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    _forget()
+    forget()
     yield
-    _forget()
+    forget()
 
 
 @pytest.fixture
 def installation(
-    environment: None, smtp_inbox: "SmtpInbox", migrated: Engine, monkeypatch: pytest.MonkeyPatch
+    environment: None, services: Servers, smtp_inbox: "SmtpInbox", migrated: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["SmtpInbox"]:
     """A whole installation on the worker's own database, emptied afterwards; mail goes to the returned inbox."""
+    with Redis.from_url(services.redis_url) as redis:
+        # What other tests have counted, above all.
+        redis.flushdb()
     monkeypatch.setenv("MAILER_SMTP_URL", smtp_inbox.url)
     if str(migrated.url) in _USED_NUMBERS:
         _empty(migrated)
-    _forget()
+    forget()
     yield smtp_inbox
-    _forget()
+    forget()
     _empty(migrated)
 
 
 def _empty(engine: Engine) -> None:
     tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
     with engine.begin() as connection:
+        # A connection that was left open would keep this waiting without a word.
+        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
     _USED_NUMBERS.discard(str(engine.url))
 
 
-def _forget() -> None:
+def forget() -> None:
     """Close what the process holds open, so that the next use reads the settings anew."""
     sending.shut_down()
     if db.engine.cache_info().currsize:
         db.engine().dispose()
     if queue.client.cache_info().currsize:
         queue.client().close()
-    for cached in (settings.load, db.engine, links._key, queue.client):
+    if abuse.counter.cache_info().currsize:
+        abuse.counter().close()
+    for cached in (settings.load, db.engine, links._key, queue.client, abuse.counter):
         cached.cache_clear()
 
 

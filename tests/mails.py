@@ -121,6 +121,9 @@ READER = {
     "preferences_url": f"https://lettre.example/p/{PLACEHOLDERS['preferences']}",
     "unsubscribe_url": f"https://lettre.example/u/{PLACEHOLDERS['unsubscribe']}",
     "is_tracked": False,
+    "counts_clicks": False,
+    "counts_opens": False,
+    "follows_readers": False,
 }
 ISSUE = {
     "newsletter": NEWSLETTER,
@@ -171,5 +174,16 @@ ALREADY = {"newsletter": NEWSLETTER, "reader": READER}
 CONTEXTS: dict[str, dict[str, Context]] = {
     "issue": {"full": ISSUE, "bare": BARE_ISSUE, "online": {**ISSUE, "reader": None}},
     "confirm": {"full": CONFIRM, "bare": {**CONFIRM, "newsletter": BARE_NEWSLETTER, "days": 1}},
+    **{
+        kind: {
+            "full": {**CONFIRM, "confirm_url": url},
+            "bare": {**CONFIRM, "confirm_url": url, "newsletter": BARE_NEWSLETTER},
+        }
+        for kind, url in (
+            ("manage", f"https://lettre.example/account/{PLACEHOLDERS['confirm']}"),
+            ("change_address", f"https://lettre.example/address/{PLACEHOLDERS['confirm']}"),
+            ("address_changed", ""),
+        )
+    },
     "already": {"full": ALREADY, "bare": {**ALREADY, "newsletter": BARE_NEWSLETTER}},
 }

@@ -11,9 +11,10 @@ from mailer import issues, scheduling, settings
 from mailer.cli import output
 from mailer.db import transaction
 from mailer.models.content import IssueState
+from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.desk import drafted, hidden, issue, press, running_desk, sign_in, speak
-from tests.test_cli import an_issue, mailer
+from tests.test_cli import an_issue
 
 WITHOUT_FOOT = '{% extends "_layout.html" %}{% block content %}<tr><td>{{ issue.title }}</td></tr>{% endblock %}'
 BLOCKED = "There is no link to unsubscribe."

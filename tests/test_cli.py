@@ -2,9 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,32 +12,9 @@ from mailer import clock, deliveries, issues, newsletters, remedies, scheduling,
 from mailer.db import transaction
 from mailer.models.content import PauseReason
 from mailer.models.deliveries import Batch, Outcome
+from tests.command import in_its_own_process, mailer
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def value(self):
-        return json.loads(self.out)
-
-
-def mailer(*arguments: str, stdin: str | None = None) -> Ran:
-    done = subprocess.run(
-        [sys.executable, "-m", "mailer", *arguments],
-        input=stdin or "",
-        capture_output=True,
-        text=True,
-        env=os.environ,
-        timeout=60,
-        check=False,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def an_issue(*, sent: bool = False) -> int:
@@ -56,7 +30,7 @@ def an_issue(*, sent: bool = False) -> int:
 
 
 def test_help_begins_with_what_it_is_for_and_examples() -> None:
-    ran = mailer("--help")
+    ran = in_its_own_process("--help")
     assert ran.code == 0
     assert ran.out.index("Examples:") < ran.out.index("Options:")
 
@@ -84,7 +58,7 @@ def test_a_mistake_is_one_sentence_and_its_own_code(
 
 def test_wrong_settings_stop_every_command_with_one_sentence(environment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "mysql://x")
-    ran = mailer("issue", "list", "courrier")
+    ran = in_its_own_process("issue", "list", "courrier")
     assert ran.code == 2
     assert ran.err == "mailer: DATABASE_URL must start with postgresql://.\n"
 

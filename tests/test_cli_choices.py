@@ -6,9 +6,9 @@ import pytest
 
 from mailer import clock, issues, newsletters
 from mailer.db import transaction
+from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
-from tests.test_cli import mailer
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 
 from mailer.db import transaction
 from tests import site as sites
+from tests.command import mailer
 from tests.factories import a_newsletter, an_article
 from tests.site import Site
-from tests.test_cli import mailer
 
 ITEM = "<item><title>{0}</title><link>https://courrier.example/{0}</link><pubDate>{1} Nov 2026 06:00:00 GMT</pubDate></item>"
 LINK = '<link rel="alternate" type="application/rss+xml" href="{}">'

@@ -9,10 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from mailer import clock, issues, newsletters, sending, settings, subscriptions
+from mailer import clock, issues, newsletters, sending, settings, signups
 from mailer.db import transaction
 from mailer.models.content import IssueState
 from tests.conftest import SmtpInbox
+from tests.factories import a_signup
 from tests.started import started_issue
 
 Keys = dict[str, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey]
@@ -48,15 +49,8 @@ def record(keys: Keys, name: bytes) -> bytes:
 def test_issues_and_confirmations_carry_both_signatures_and_they_verify(installation: SmtpInbox, keys: Keys) -> None:
     started_issue(3)
     with transaction() as session:
-        request_id = subscriptions.request(
-            session,
-            newsletters.get(session, "courrier"),
-            "lea@example.org",
-            language="fr",
-            origin=subscriptions.Origin(),
-            now=clock.now(),
-        )
-        subscriptions.handle_request(session, request_id, now=clock.now())
+        request_id = a_signup(session, newsletters.get(session, "courrier"), now=clock.now())
+        signups.handle(session, request_id, now=clock.now())
     sending.send_due(budget_seconds=10)
     assert len(installation.messages) == 4
     for one in installation.messages:

@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from mailer import clock, explanations, issues, ledger, newsletters, queue, remedies, schedules, selection
-from mailer.cli import checks, output, settling, watching
+from mailer.cli import checks, measuring, output, settling, watching
 from mailer.cli.newsletters import Slug
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, help="Issues: see the next one, create, 
 app.command()(checks.check)
 app.command()(settling.uncertain)
 app.command()(settling.settle)
+app.command()(measuring.stats)
 
 Policy = Annotated[
     WhenUncertain | None,

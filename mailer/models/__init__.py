@@ -1,6 +1,6 @@
 """The tables, one module a subject. Import this package to have them all registered."""
 
-from mailer.models import accounts, audience, choices, content, deliveries, intake, pictures
+from mailer.models import accounts, audience, choices, content, deliveries, intake, pictures, readers, tracking
 from mailer.models.base import Base
 
-__all__ = ["Base", "accounts", "audience", "choices", "content", "deliveries", "intake", "pictures"]
+__all__ = ["Base", "accounts", "audience", "choices", "content", "deliveries", "intake", "pictures", "readers", "tracking"]

@@ -79,6 +79,9 @@ class MailKind(enum.StrEnum):
     ISSUE = "issue"
     CONFIRM = "confirm"
     ALREADY = "already"
+    MANAGE = "manage"
+    CHANGE_ADDRESS = "change_address"
+    ADDRESS_CHANGED = "address_changed"
 
 
 class Font(enum.StrEnum):
@@ -127,6 +130,17 @@ class Newsletter(Base):
     # Of the feeds: only articles in one of these (any, if empty), and none in one of those.
     include_categories: Mapped[list[str]] = mapped_column(server_default="[]")
     exclude_categories: Mapped[list[str]] = mapped_column(server_default="[]")
+    # The sign-up form: what it asks beyond the address, and the sites that may show it in a frame (any, if empty).
+    asks_topics: Mapped[bool] = mapped_column(server_default=sql("false"))
+    asks_rhythm: Mapped[bool] = mapped_column(server_default=sql("false"))
+    form_sites: Mapped[list[str]] = mapped_column(server_default="[]")
+    # What is counted, each a switch of its own (models.tracking.Tracked); and whether search engines may list its issues.
+    tracks_clicks: Mapped[bool] = mapped_column(server_default=sql("false"))
+    tracks_opens: Mapped[bool] = mapped_column(server_default=sql("false"))
+    tracks_readers: Mapped[bool] = mapped_column(server_default=sql("false"))
+    is_indexable: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # Whether who confirms gets the last issue at once.
+    sends_welcome: Mapped[bool] = mapped_column(server_default=sql("false"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -324,6 +338,8 @@ class Variant(Base):
     subject: Mapped[str]
     html: Mapped[str]
     text: Mapped[str]
+    # What was counted when it was made: values of models.tracking.Tracked.
+    tracks: Mapped[list[str]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime]
 
     __table_args__ = (

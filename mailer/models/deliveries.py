@@ -50,8 +50,12 @@ class Delivery(Base):
     variant_id: Mapped[int]
     subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id", ondelete="SET NULL"))
 
-    # Nobody gets an issue twice; led by the reader, it also answers "what did X get?".
-    __table_args__ = (Index("uq_deliveries_subscription_id_issue_id", "subscription_id", "issue_id", unique=True),)
+    __table_args__ = (
+        # Nobody gets an issue twice; led by the reader, it also answers "what did X get?".
+        Index("uq_deliveries_subscription_id_issue_id", "subscription_id", "issue_id", unique=True),
+        # Mails to one reader, with those that welcome by the last issue: its variant tells what they held.
+        Index("ix_deliveries_single", "variant_id", postgresql_where=text("issue_id IS NULL")),
+    )
 
 
 class Batch(Base):

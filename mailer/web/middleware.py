@@ -57,10 +57,8 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in fixed_headers().items():
                     headers.setdefault(name, value)
-                if _is_https_for_good():
-                    headers.setdefault("Strict-Transport-Security", _HSTS)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -118,6 +116,11 @@ class BodyLimit:
             return
         if body is not None:
             await self._app(scope, _replay(body, receive), send)
+
+
+def fixed_headers() -> dict[str, str]:
+    """Return the headers that every answer carries, unless the page has set its own."""
+    return _HEADERS | {"Strict-Transport-Security": _HSTS} if _is_https_for_good() else _HEADERS
 
 
 def without_secrets(record: logging.LogRecord) -> bool:

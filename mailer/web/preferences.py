@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import addresses, clock, i18n, links, newsletters, schedules, subscriptions, topics
+from mailer import addresses, clock, i18n, links, newsletters, schedules, subscriptions, topics, tracking
 from mailer.db import transaction
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.choices import Rhythm, Topic
@@ -18,6 +18,8 @@ from mailer.web import dependencies, errors, pages, rhythm
 router = APIRouter(prefix="/p")
 
 MOST_TOPICS: Final = 100
+# The box above the topics; no slug looks like it.
+ALL_TOPICS: Final = "*"
 
 
 @router.api_route("/{token}", methods=["GET", "HEAD"])
@@ -37,6 +39,7 @@ def save(
     wanted_rhythm: Annotated[str, Form(alias="rhythm")] = "",
     topic: Annotated[list[str] | None, Form()] = None,
     paused_until: Annotated[str | None, Form()] = None,
+    agrees: Annotated[str, Form(alias="tracking")] = "",
 ) -> Response:
     """Keep what was chosen and show it again. A page that shows no rhythm sends none: then only the language is chosen."""
     link = links.read(links.Purpose.PREFERENCES, token)
@@ -45,23 +48,31 @@ def save(
     now = clock.now()
     with transaction() as session:
         subscription = subscriptions.get(session, link.id)
+        known = topics.of(session, subscription.newsletter_id)
         wanted = replace(subscriptions.wish_of(subscription), language=language)
         if wanted_rhythm:
             wanted = replace(
                 wanted,
                 rhythm=Rhythm(wanted_rhythm),
-                topics=_told(topics.of(session, subscription.newsletter_id), topic or []),
+                topics=_told(known, topic or []),
                 paused_until=_moment(paused_until or "", subscription.newsletter.timezone, now=now),
             )
+        if wanted_rhythm and known and not topic:
+            return _ask_for_topics(request, session, subscription, token, wanted)
         if subscription.state != SubscriptionState.ENDED:
             origin = dependencies.origin(request, source="preferences")
             subscriptions.choose(session, link.id, wanted, origin=origin, now=now)
+            if wanted_rhythm and not agrees:
+                # By a link that may have been forwarded nobody agrees; that is for the reader's own page (account.py).
+                tracking.agree(session, link.id, agrees=False, origin=origin, now=now)
             subscription = subscriptions.get(session, link.id)
         return _page(request, session, subscription, token, is_saved=True)
 
 
 def _told(known: list[Topic], ticked: list[str]) -> tuple[str, ...]:
     """Return the topics that exist of those that were ticked; all of them are the same as none."""
+    if ALL_TOPICS in ticked:
+        return ()
     chosen = {one.slug for one in known}.intersection(ticked[:MOST_TOPICS])
     return () if len(chosen) == len(known) else tuple(sorted(chosen))
 
@@ -75,7 +86,26 @@ def _moment(day: str, timezone: str, *, now: datetime) -> datetime | None:
     return min(until, now + subscriptions.LONGEST_PAUSE) if until > now else None
 
 
-def _page(request: Request, session: Session, subscription: Subscription, token: str, *, is_saved: bool) -> Response:
+def _ask_for_topics(
+    request: Request, session: Session, subscription: Subscription, token: str, wanted: subscriptions.Wish
+) -> Response:
+    """Show the form again as it was sent, without a topic, and say what is missing."""
+    # Only shown, never written.
+    session.expunge(subscription)
+    subscription.language, subscription.rhythm = wanted.language, wanted.rhythm
+    subscription.paused_until = wanted.paused_until
+    return _page(request, session, subscription, token, is_saved=False, has_no_topic=True)
+
+
+def _page(
+    request: Request,
+    session: Session,
+    subscription: Subscription,
+    token: str,
+    *,
+    is_saved: bool,
+    has_no_topic: bool = False,
+) -> Response:
     unsubscribe_path = f"/u/{links.sign(links.Purpose.UNSUBSCRIBE, subscription.id)}"
     if subscription.state == SubscriptionState.ENDED:
         return RedirectResponse(unsubscribe_path, status_code=303)
@@ -89,19 +119,30 @@ def _page(request: Request, session: Session, subscription: Subscription, token:
         request,
         "preferences",
         language=language,
+        status=422 if has_no_topic else 200,
         newsletter=pages.publication(newsletter),
         address=addresses.mask(subscription.subscriber.address),
         next_issue=rhythm.moment(language, slot, newsletter.timezone) if slot and is_certain else None,
         is_saved=is_saved,
         subscription_language=subscription.language,
         language_names=pages.LANGUAGE_NAMES,
-        topics=[
-            (one.slug, topics.name(one, language), one.slug in subscription.topics or not subscription.topics)
-            for one in topics.of(session, newsletter.id)
-        ],
+        **_topics(session, subscription, language, has_no_topic=has_no_topic),
+        is_tracked=subscription.tracking_agreed_at is not None,
         rhythms=[(one.value, rhythm.choice(language, one), one == subscription.rhythm) for one in Rhythm],
         paused_until=until.astimezone(zone).date().isoformat() if until else "",
         first_day=(now.astimezone(zone) + timedelta(days=1)).date().isoformat(),
         token=token,
         unsubscribe_path=unsubscribe_path,
     )
+
+
+def _topics(session: Session, subscription: Subscription, language: str, *, has_no_topic: bool) -> dict[str, object]:
+    """Return the boxes of the topics; none is ticked when that is what is wrong."""
+    chosen = () if has_no_topic else subscription.topics
+    known = topics.of(session, subscription.newsletter_id)
+    return {
+        "topics": [(one.slug, topics.name(one, language), one.slug in chosen) for one in known],
+        "all_topics": ALL_TOPICS,
+        "has_all_topics": not subscription.topics and not has_no_topic,
+        "has_no_topic": has_no_topic,
+    }

@@ -5,8 +5,10 @@ from fastapi import APIRouter, Depends
 from mailer.web.admin import (
     checking,
     composing,
+    forms,
     issues,
     leaving,
+    measuring,
     newsletters,
     overview,
     session,
@@ -16,7 +18,7 @@ from mailer.web.admin import (
 )
 
 _desk = APIRouter(dependencies=[Depends(session.require_account)])
-for _part in (overview, composing, checking, leaving, settling, issues, newsletters, subscribers):
+for _part in (overview, composing, checking, leaving, settling, issues, newsletters, forms, subscribers, measuring):
     _desk.include_router(_part.router, prefix="/admin")
 
 router = APIRouter()

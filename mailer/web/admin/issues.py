@@ -13,7 +13,7 @@ from mailer import addresses, explanations, issues, ledger, newsletters, schedul
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Outcome
-from mailer.web.admin import composing, screens, session
+from mailer.web.admin import composing, measuring, screens, session
 
 router = APIRouter(route_class=screens.DeskRoute)
 
@@ -127,6 +127,7 @@ def _account(
     equation = ledger.equation(database, issue.id)
     deferred = ledger.count_deferred(database, issue.id) if equation.waiting else 0
     lines = ledger.log(database, issue.id, outcome=outcome, after_id=after, limit=PAGE_LENGTH + 1)
+    articles = issues.placed(database, issue.id)
     is_moving = issue.started_at is not None and issue.finished_at is None and issue.state != IssueState.PAUSED
     return screens.render(
         request,
@@ -141,7 +142,8 @@ def _account(
         deferred=deferred,
         decided=settling.settlements(database, issue.id),
         policy=issue.when_uncertain,
-        articles=issues.placed(database, issue.id),
+        articles=articles,
+        measured=measuring.measured(database, issue, articles),
         lines=lines[:PAGE_LENGTH],
         after=lines[PAGE_LENGTH - 1].delivery_id if len(lines) > PAGE_LENGTH else None,
         outcome=outcome,
