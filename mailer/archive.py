@@ -45,7 +45,7 @@ def neighbours(session: Session, issue: Issue) -> tuple[Published | None, Publis
     others = _published().where(Issue.newsletter_id == issue.newsletter_id).limit(1)
     before = session.execute(others.where(Issue.number < issue.number).order_by(Issue.number.desc())).one_or_none()
     after = session.execute(others.where(Issue.number > issue.number).order_by(Issue.number)).one_or_none()
-    return before and _row(before), after and _row(after)
+    return _row(before) if before else None, _row(after) if after else None
 
 
 def find(session: Session, newsletter: Newsletter, number: int) -> int | None:
@@ -85,7 +85,7 @@ def preview_text(issue: Issue) -> str:
     return merge.say(issue.preview_text, None)
 
 
-def _published() -> Select[Any]:
+def _published() -> Select[*tuple[Any, ...]]:
     return (
         select(Issue.id, Newsletter.slug, Issue.number, Issue.subject, Issue.preview_text, Issue.started_at)
         .join(Newsletter, Newsletter.id == Issue.newsletter_id)

@@ -113,11 +113,14 @@ class Recorder:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin, if it has not begun; also take over what a killed process left."""
+        """Begin, if it has not begun; also take over what a killed process left. Raises QueueBroken."""
         with self._guard:
             if self._threads:
                 return
-            self._spool = Spool(self._parent)
+            try:
+                self._spool = Spool(self._parent)
+            except OSError as error:
+                raise QueueBroken(f"{self._parent} can't be written: {error}") from error
             self._threads = [
                 threading.Thread(
                     target=work, name=f"events-{work.__name__.strip('_')}", args=(self._spool,), daemon=True
@@ -143,7 +146,7 @@ class Recorder:
         self._spool = None
 
     def note(self, record: Record) -> None:
-        """Take a record that may be lost with the process: it is written within a second."""
+        """Take a record that may be lost with the process: it is written within a second. Raises QueueBroken."""
         if not self._threads:
             self.start()
         if len(self._noted) >= MOST_UNWRITTEN:
@@ -184,7 +187,7 @@ class Recorder:
                 self._dropped = 0
 
     def _take_over(self, spool: Spool) -> None:
-        is_last = False
+        is_last = is_waiting = False
         while not is_last:
             self._unapplied.wait(EVERY_SECONDS)
             is_last = self._ends["take_over"].is_set()
@@ -193,13 +196,19 @@ class Recorder:
                 # The next segment may begin while these are taken over: it is not one of them.
                 take_over_folder(spool.folder, self._apply, last=spool.rotate())
                 take_over_left(self._parent, self._apply)
-            except Unavailable:
+            except Unavailable as error:
+                if not is_waiting:
+                    log.warning("queue waits for the database", folder=str(self._parent), error=str(error))
+                is_waiting = True
                 self._rest(RETRY_SECONDS)
                 self._unapplied.set()
             except OSError as error:
                 log.error("local queue broken", folder=str(self._parent), error=str(error))
                 self._rest(EVERY_SECONDS)
             else:
+                if is_waiting:
+                    log.info("queue goes on", folder=str(self._parent))
+                is_waiting = False
                 self._rest(PAUSE_SECONDS)
 
     def _rest(self, seconds: float) -> None:

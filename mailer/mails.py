@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -97,9 +97,24 @@ def issue_variant(
     return variant
 
 
-def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, language: str, *, now: datetime) -> int:
-    """Return the id of the variant of a confirmation or notice; rendered again only when what it is made of changed."""
-    context: dict[str, object] = {"newsletter": _newsletter(newsletter, language), "days": links.CONFIRM_LIFETIME.days}
+def notice_variant(
+    session: Session,
+    newsletter: Newsletter,
+    kind: MailKind,
+    language: str,
+    *,
+    now: datetime,
+    next_on: date | None = None,
+) -> int:
+    """Return the id of the variant of a confirmation or notice; rendered again only when what it is made of changed.
+
+    `next_on` is the day of the reader's next issue, if it is to be told.
+    """
+    context: dict[str, object] = {
+        "newsletter": _newsletter(newsletter, language),
+        "days": links.CONFIRM_LIFETIME.days,
+        "next_issue": i18n.format_date(language, next_on, "full") if next_on else None,
+    }
     source = [
         __version__,
         kind.value,
@@ -115,12 +130,7 @@ def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, lan
     if found is not None:
         return found
     nonce = message.new_nonce()
-    context["reader"] = _reader(nonce)
-    context["address"] = message.placeholder(nonce, "address")
-    context["confirm_url"] = links.url(
-        f"/{_CONFIRM_WORDS.get(kind, 'confirm')}/{message.placeholder(nonce, 'confirm')}"
-    )
-    rendered = _render(kind, language, context)
+    rendered = _render(kind, language, context | _noticed(kind, nonce))
     values = {
         "newsletter_id": newsletter.id,
         "kind": kind,
@@ -242,6 +252,16 @@ def _newsletter(newsletter: Newsletter, language: str) -> dict[str, object]:
         "font": newsletter.font.value,
         "sender_name": newsletter.sender_name,
         "subscribe_url": links.url(f"/{newsletter.slug}"),
+    }
+
+
+def _noticed(kind: MailKind, nonce: str) -> dict[str, object]:
+    """Return the part of a notice that differs from reader to reader, as placeholders."""
+    word = _CONFIRM_WORDS.get(kind, "confirm")
+    return {
+        "reader": _reader(nonce),
+        "address": message.placeholder(nonce, "address"),
+        "confirm_url": links.url(f"/{word}/{message.placeholder(nonce, 'confirm')}"),
     }
 
 

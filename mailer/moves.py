@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from mailer import addresses, deliveries, mails, subscriptions
 from mailer.deliveries import Recipient
 from mailer.models.audience import ConsentEvent, EndedReason, Subscriber, Subscription, SubscriptionState
-from mailer.models.content import MailKind
+from mailer.models.content import MailKind, Variant
 from mailer.models.readers import AddressChange
 from mailer.subscriptions import Origin, SubscriptionGone, SubscriptionNotFound
 
@@ -110,7 +110,10 @@ def moved_since(session: Session, subscriber_id: int, moment: datetime) -> bool:
 
 
 def readdress(session: Session, recipients: Sequence[Recipient]) -> list[Recipient]:
-    """Give the mails of a move the addresses they are for: the new one that is asked, and the old one that is told."""
+    """Give the mails of a move the addresses they are for: the new one that is asked, and the old one that is told.
+
+    Those of a move that was forgotten get a reason not to be mailed.
+    """
     ids = [one.delivery_id for one in recipients]
     rows = session.execute(
         select(AddressChange).where(or_(AddressChange.confirmation_id.in_(ids), AddressChange.notice_id.in_(ids)))
@@ -120,7 +123,18 @@ def readdress(session: Session, recipients: Sequence[Recipient]) -> list[Recipie
         places[row.confirmation_id] = row.new_address
         if row.notice_id is not None:
             places[row.notice_id] = row.old_address
-    return [dataclasses.replace(one, address=places.get(one.delivery_id, one.address)) for one in recipients]
+    kinds = (MailKind.CHANGE_ADDRESS, MailKind.ADDRESS_CHANGED)
+    variants = {one.variant_id for one in recipients}
+    of_moves = set(
+        session.execute(select(Variant.id).where(Variant.id.in_(variants), Variant.kind.in_(kinds))).scalars()
+    )
+    return [_sent_to(one, places.get(one.delivery_id)) if one.variant_id in of_moves else one for one in recipients]
+
+
+def _sent_to(one: Recipient, address: str | None) -> Recipient:
+    if address is None:
+        return dataclasses.replace(one, address="", reason=one.reason or "erased")
+    return dataclasses.replace(one, address=address)
 
 
 def _merge(session: Session, mover: Subscriber, other: Subscriber, *, origin: Origin, now: datetime) -> None:

@@ -299,7 +299,9 @@ def _check_sites(checked: dict[str, object]) -> None:
         raise NewsletterInvalid(f"form_sites must be at most {MOST_SITES} sites.")
     for one in sites:
         if not _SITE.match(str(one)):
-            raise NewsletterInvalid(f"form_sites must be sites such as https://courrier.example, not “{str(one)[:80]}”.")
+            raise NewsletterInvalid(
+                f"form_sites must be sites such as https://courrier.example, not “{str(one)[:80]}”."
+            )
 
 
 def _check_brand(checked: dict[str, object]) -> None:

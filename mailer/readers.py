@@ -165,10 +165,13 @@ def erase(session: Session, subscriber_id: int, *, now: datetime) -> None:
     session.expire_all()
 
 
-def forget_requests(session: Session, *, now: datetime) -> None:
-    """Forget requests for the link that nobody could answer for a day, and moves to another address of a month ago."""
+def clean_up(session: Session, *, now: datetime) -> None:
+    """Forget what has served its time: requests for the link that nobody could answer for a day, moves to another address of
+    a month ago, and servers' words about mails whose reader was erased while they were on their way.
+    """
     session.execute(delete(LinkRequest).where(LinkRequest.created_at < now - DAY))
     session.execute(delete(AddressChange).where(AddressChange.asked_at < now - 30 * DAY))
+    _cut_replies(session, select(Delivery.id).where(Delivery.subscription_id.is_(None)).scalar_subquery())
 
 
 def _get(session: Session, subscriber_id: int) -> Subscriber:
@@ -197,14 +200,7 @@ def _count_links(session: Session, subscriber_id: int, *, since: datetime) -> in
 
 def _silence_servers(session: Session, subscriber: Subscriber) -> None:
     """Cut what servers said about a reader's mails to the codes: their words name the address."""
-    for told in (DeliveryOutcome, Deferral):
-        codes = func.substring(told.reply, _CODES)
-        session.execute(
-            update(told)
-            .where(told.delivery_id.in_(_deliveries(subscriber)), codes.is_not(None))
-            .values(reply=codes)
-            .execution_options(synchronize_session=False)
-        )
+    _cut_replies(session, _deliveries(subscriber))
     local = re.escape(subscriber.address.rpartition("@")[0])
     cut = func.regexp_replace(Issue.state_reason, f"{local}@[^[:space:]>]*", "…", "gi")
     session.execute(
@@ -213,6 +209,17 @@ def _silence_servers(session: Session, subscriber: Subscriber) -> None:
         .values(state_reason=cut)
         .execution_options(synchronize_session=False)
     )
+
+
+def _cut_replies(session: Session, delivery_ids: ScalarSelect[int]) -> None:
+    for told in (DeliveryOutcome, Deferral):
+        codes = func.substring(told.reply, _CODES)
+        session.execute(
+            update(told)
+            .where(told.delivery_id.in_(delivery_ids), told.reply != codes)
+            .values(reply=codes)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _subscriptions(subscriber: Subscriber) -> ScalarSelect[int]:

@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     )
     signups_per_network: int = Field(
         30,
-        ge=3,
+        ge=1,
         alias="MAILER_SIGNUPS_PER_NETWORK",
         description="Sign-ups that one network (/24 or /48) may send in ten minutes; beyond it a page says to wait.",
     )

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 import structlog
 from sqlalchemy import func, insert, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from mailer import deliveries, mails, newsletters, settings, subscriptions, topics, tracking
+from mailer import deliveries, mails, newsletters, schedules, settings, subscriptions, topics, tracking
 from mailer.models.audience import SignupRequest, Subscription, SubscriptionState
 from mailer.models.choices import Rhythm
 from mailer.models.content import Issue, IssueState, MailKind, Newsletter, Variant
@@ -128,7 +128,8 @@ def handle(session: Session, request_id: int, *, now: datetime) -> int | None:
     if subscription.state == SubscriptionState.ENDED:
         subscriptions.reopen(session, subscription, language=asked.language, origin=origin, now=now)
     session.flush()
-    variant_id = mails.notice_variant(session, newsletter, kind, subscription.language, now=now)
+    next_on = _next_on(newsletter, subscription, now=now) if kind == MailKind.ALREADY else None
+    variant_id = mails.notice_variant(session, newsletter, kind, subscription.language, now=now, next_on=next_on)
     return deliveries.queue_one(session, subscription_id=subscription.id, variant_id=variant_id, now=now)
 
 
@@ -225,6 +226,15 @@ def by_source(session: Session, newsletter_id: int, *, since: datetime) -> list[
         .order_by((confirmed + pending).desc(), Subscription.source)
     )
     return [(row[0], row[1], row[2]) for row in rows]
+
+
+def _next_on(newsletter: Newsletter, subscription: Subscription, *, now: datetime) -> date | None:
+    """Tell the day of a reader's next issue; None if it is not certain."""
+    slot = newsletters.next_slot(newsletter, now=now)
+    is_paused = subscription.paused_until is not None and subscription.paused_until > now
+    if slot is None or is_paused or subscription.rhythm != Rhythm.EACH:
+        return None
+    return slot.astimezone(schedules.zone(newsletter.timezone)).date()
 
 
 def _may_be_mailed(session: Session, subscription: Subscription, *, now: datetime) -> bool:

@@ -182,7 +182,9 @@ def judge_again(session: Session, issue_id: int) -> int:
 def aggregate(session: Session, *, now: datetime) -> int:
     """Turn single events that have served their time into sums by day, and forget old queues. Returns how many went."""
     session.execute(text("DELETE FROM spools WHERE at < :before"), {"before": now - SPOOLS_KEPT})
-    return int(session.execute(_AGGREGATE, {"before": now - timedelta(days=settings.load().keep_events_days)}).scalar_one())
+    return int(
+        session.execute(_AGGREGATE, {"before": now - timedelta(days=settings.load().keep_events_days)}).scalar_one()
+    )
 
 
 def _advance(session: Session, spool: str, number: int, *, now: datetime) -> bool:

@@ -18,7 +18,7 @@ def clean_up(session: Session, *, now: datetime) -> int:
     """
     signups.warn_if_few_confirm(session, now=now)
     pictures.forget_unused(session, now=now)
-    readers.forget_requests(session, now=now)
+    readers.clean_up(session, now=now)
     tracking.aggregate(session, now=now)
     return subscriptions.delete_unconfirmed(session, now=now)
 

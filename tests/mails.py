@@ -169,7 +169,7 @@ CONFIRM = {
     "address": PLACEHOLDERS["address"],
     "days": 7,
 }
-ALREADY = {"newsletter": NEWSLETTER, "reader": READER}
+ALREADY = {"newsletter": NEWSLETTER, "reader": READER, "next_issue": "vendredi 28 novembre 2025"}
 # By template: the contexts that it must render.
 CONTEXTS: dict[str, dict[str, Context]] = {
     "issue": {"full": ISSUE, "bare": BARE_ISSUE, "online": {**ISSUE, "reader": None}},
@@ -185,5 +185,5 @@ CONTEXTS: dict[str, dict[str, Context]] = {
             ("address_changed", ""),
         )
     },
-    "already": {"full": ALREADY, "bare": {**ALREADY, "newsletter": BARE_NEWSLETTER}},
+    "already": {"full": ALREADY, "bare": {**ALREADY, "newsletter": BARE_NEWSLETTER, "next_issue": None}},
 }

@@ -3,12 +3,12 @@
 import base64
 import hashlib
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from redis import Redis
-from structlog.testing import capture_logs
 
 from mailer import abuse, proof, settings
 from mailer.abuse import Verdict
@@ -98,11 +98,14 @@ def test_without_redis_a_process_lets_a_quarter_pass_and_says_so_once(
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("MAILER_SIGNUPS_PER_NETWORK", "40")
     forget()
-    with capture_logs() as logged:
-        taken = [weigh(f"r{n}@d{n}.example", NETWORK) for n in range(40)].count(Verdict.TAKEN)
+    taken = [weigh(f"r{n}@d{n}.example", NETWORK) for n in range(40)].count(Verdict.TAKEN)
     assert taken == 10
-    assert [entry["event"] for entry in logged] == ["sign-ups are counted by each process alone", "signup limited"]
-    assert "@" not in json.dumps(logged) + json.dumps(list(abuse.counter()._local))
+    # Loggers of modules are kept, so another test may have turned this one elsewhere.
+    warned = list(abuse.counter()._warned_at)
+    assert len(warned) == 2
+    assert warned[0].startswith("sign-ups are counted by each process alone")
+    assert warned[1].startswith("signup limited")
+    assert not re.search("@|example|192", f"{warned} {list(abuse.counter()._local)}")
 
 
 def test_without_redis_a_flood_of_new_mailboxes_finds_the_door_shut_and_fills_no_memory(
@@ -112,8 +115,7 @@ def test_without_redis_a_flood_of_new_mailboxes_finds_the_door_shut_and_fills_no
     for name in ("NETWORK", "DOMAIN", "HOUR"):
         monkeypatch.setenv(f"MAILER_SIGNUPS_PER_{name}", "10000000")
     forget()
-    with capture_logs():
-        verdicts = [weigh(f"r{n}@d{n}.example", f"n{n}") for n in range(abuse.MOST_LOCAL_KEYS // 3 + 100)]
+    verdicts = [weigh(f"r{n}@d{n}.example", f"n{n}") for n in range(abuse.MOST_LOCAL_KEYS // 3 + 100)]
     assert verdicts[0] == Verdict.TAKEN
     assert verdicts[-1] != Verdict.TAKEN
     assert len(abuse.counter()._local) <= abuse.MOST_LOCAL_KEYS

@@ -6,6 +6,7 @@ for its timers.)
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Final
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Response, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Response, Route, expect, sync_playwright
 from sqlalchemy.orm import Session
 
 from mailer import newsletters, settings, topics
@@ -126,11 +127,14 @@ def test_what_a_button_leads_to_is_for_everybody(
         if email:
             page.locator("[type=email]").fill(email)
         page.locator(selector).first.click()
-        assert page.title().startswith(title)
+        expect(page).to_have_title(re.compile(f"^{title}"))
         return problems(page)
-
+    asked = web_site.account_path()
+    moved = press(web_site.new_address_path(), "main .primary", "Votre adresse est changée")
+    time.sleep(1.1)  # A link of the same second would count as sent to the old mailbox.
     asked = web_site.account_path()
     walk = [
+        moved,
         press("/courrier", "main .primary", "Problème\u00a0: S’inscrire"),
         press("/courrier", "main .primary", "Problème\u00a0: S’inscrire", "lea@gmial.com"),
         press("/courrier/embed", "main .primary", "Problème\u00a0: S’inscrire"),
@@ -141,17 +145,17 @@ def test_what_a_button_leads_to_is_for_everybody(
         press(leave, "main .primary", "C’est fait"),
     ]
     page.locator("button.choice").first.click()
+    page.get_by_text("Merci, cela nous aide.").wait_for()
     walk.append(problems(page))
     page.locator("main form button").click()
-    assert page.title().startswith("Vous recevrez de nouveau")
+    expect(page).to_have_title(re.compile("^Vous recevrez de nouveau"))
     walk += [
         problems(page),
-        press(web_site.new_address_path(), "main .primary", "Votre adresse est changée"),
-        press(f"{web_site.account_path()}/erase", "main .danger", "Ce lien a expiré"),
+        press(f"{web_site.account_path()}/erase", "main .danger", "Vos données sont effacées"),
     ]
-    monkeypatch.setenv("MAILER_SIGNUPS_PER_NETWORK", "1")
+    monkeypatch.setenv("MAILER_SIGNUPS_PER_NETWORK", "3")
     settings.load.cache_clear()
-    press("/courrier", "main .primary", "Consultez votre messagerie", "bek@example.org")
+    assert [site.subscribe(f"r{number}@example.org").status_code for number in range(2)] == [303, 429]
     walk.append(press("/courrier", "main .primary", "Trop d’essais", "ana@example.org"))
     assert [said for said in walk if said] == []
     page.context.close()
@@ -176,7 +180,8 @@ def look(chromium: Browser, address: str, language: str) -> list[str]:
     said += [f"{weight} bytes"] if weight > MOST_BYTES else []
     said += [] if page.locator("h1").count() == 1 else ["not one title"]
     said += [] if page.locator(".primary").count() <= 1 else ["several buttons that shout"]
-    for scheme in ("light", "dark"):
+    # No words have colours of their own: one language is enough for the dark.
+    for scheme in ("light", "dark") if language == "fr" else ("light",):
         page.emulate_media(color_scheme=scheme)
         said += problems(page)
     page.context.close()

@@ -4,7 +4,7 @@ import pytest
 
 from mailer import clock, subscriptions
 from mailer.db import transaction
-from mailer.models.audience import EndedReason
+from mailer.models.audience import EndedReason, LeftBecause
 from mailer.subscriptions import Origin
 from tests.command import mailer
 from tests.conftest import SmtpInbox
@@ -44,3 +44,11 @@ def test_the_timeline_shows_consents_with_their_source(reader: int) -> None:
     assert "ended       unsubscribed  mail  192.0.2.0/24" in shown.out
     timeline = mailer("subscribers", "show", READER, "--json").value["timeline"]
     assert [one["what"] for one in timeline] == ["requested", "imported", "ended"]
+
+
+def test_the_numbers_tell_why_readers_left(reader: int) -> None:
+    with transaction() as session:
+        because = LeftBecause.TOO_MANY
+        subscriptions.explain(session, reader, because, origin=Origin(), now=clock.now())
+    told = mailer("subscribers", "stats", "courrier", "--json").value
+    assert (told["ended"], told["left_because"]["too_many"], told["left_because"]["other"]) == (1, 1, 0)

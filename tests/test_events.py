@@ -162,7 +162,9 @@ def test_the_queue_of_a_living_process_is_left_alone(tmp_path: Path, database: D
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from mailer import events
+from mailer import events, logs
+
+logs.set_up()
 
 def away(spool, number, records):
     raise events.Unavailable

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import addresses, deliveries, issues, moves, subscriptions
+from mailer import addresses, deliveries, issues, moves, readers, subscriptions
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
@@ -193,6 +193,13 @@ def test_a_reader_without_anything_left_at_the_old_address_is_no_reader(
     move(session, one)
     assert standing(session) == {NEW: {"courrier": "confirmed", "culture": "confirmed"}}
     assert recipients(session)[MailKind.ADDRESS_CHANGED] == {OLD}
+
+
+def test_a_mail_of_a_move_that_was_forgotten_goes_to_nobody(session: Session, newsletter: Newsletter) -> None:
+    one, other = a_reader(session, newsletter, OLD), a_reader(session, newsletter, NEW)
+    moves.ask(session, one.id, NEW, now=NOW)
+    readers.erase(session, other.subscriber_id, now=NOW)
+    assert recipients(session) == {MailKind.CHANGE_ADDRESS: {"erased"}}
 
 
 def test_the_move_of_an_erased_reader_is_no_longer_known(session: Session, newsletter: Newsletter) -> None:

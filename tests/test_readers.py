@@ -13,7 +13,7 @@ from mailer.deliveries import Settled
 from mailer.models import Base
 from mailer.models.audience import Subscriber, Subscription, Suppression
 from mailer.models.content import Issue, IssueState, MailKind
-from mailer.models.deliveries import Batch, BatchState, Deferral, DeliveryOutcome, Outcome
+from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome
 from mailer.models.readers import AddressChange, LinkRequest
 from mailer.subscriptions import Origin
 from tests.factories import NOW, a_newsletter, a_signup
@@ -145,6 +145,19 @@ def test_nobody_can_enter_an_erased_address_again_but_its_reader_can_come_back(s
     assert not subscriptions.is_suppressed(session, ADDRESS)
 
 
+def test_what_a_server_says_after_the_erasure_is_cut_as_well(session: Session) -> None:
+    reader, other = a_reader(session), a_reader(session, "somebody@example.net")
+    readers.erase(session, reader.id, now=LATER)
+    delivery_id = session.execute(select(Delivery.id).where(Delivery.subscription_id.is_(None)).limit(1)).scalar_one()
+    words = f"452 4.2.2 <{ADDRESS}> mailbox full"
+    session.add(Deferral(delivery_id=delivery_id, attempt=9, reply=words, recorded_at=LATER, retry_at=LATER))
+    session.flush()
+    readers.clean_up(session, now=LATER)
+    replies = set(session.execute(select(Deferral.reply)).scalars())
+    assert replies == {"450", "452 4.2.2", "450 somebody@example.net busy"}
+    assert other.address == "somebody@example.net"
+
+
 def test_erasing_forgets_no_complaint(session: Session) -> None:
     reader = a_reader(session)
     session.add(Suppression(address_hash=addresses.fingerprint(ADDRESS), reason="complained"))
@@ -180,6 +193,6 @@ def test_a_suppressed_address_gets_no_link(session: Session) -> None:
 @pytest.mark.parametrize(("days", "links", "changes"), [(0.9, 1, 1), (1.1, 0, 1), (29, 0, 1), (31, 0, 0)])
 def test_requests_and_moves_are_forgotten_in_time(session: Session, days: float, links: int, changes: int) -> None:
     a_reader(session)
-    readers.forget_requests(session, now=NOW + timedelta(days=days))
+    readers.clean_up(session, now=NOW + timedelta(days=days))
     assert session.execute(select(func.count()).select_from(LinkRequest)).scalar_one() == links
     assert session.execute(select(func.count()).select_from(AddressChange)).scalar_one() == changes

@@ -187,6 +187,9 @@ def test_whatever_is_dropped_gets_the_same_cookies(site: Site, monkeypatch: pyte
     assert [cookies(one) for one in answers] == [["mailer_signup", "mailer_typed"]] * 4
     assert len({(one.status_code, one.headers["location"]) for one in answers}) == 1
     assert len(requests()) == 1
+    # The number in it, which can be read, is the next of the same row.
+    marks = [re.findall(r"mailer_signup=([\w-]{40})", one.headers["set-cookie"])[0] for one in answers]
+    assert [links.read(Purpose.REQUEST, one).id for one in marks] == [1, 2, 3, 4]
 
 
 def test_a_network_that_tries_too_often_is_asked_to_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """From a filled-in form to the confirmation: what was chosen on it, the welcome, how much mail an address gets."""
 
+import html
 from datetime import datetime, timedelta
 
 import pytest
@@ -76,6 +77,19 @@ def test_the_last_form_before_the_link_counts(session: Session, newsletter: News
     later = NOW + timedelta(minutes=20)
     subscription = asked(session, newsletter, now=later, topics=("culture",))
     assert confirm(session, subscription, now=later).topics == ["culture"]
+
+
+@pytest.mark.parametrize("rhythm", [Rhythm.EACH, Rhythm.WEEKLY])
+def test_who_is_subscribed_learns_when_the_next_issue_comes_if_that_is_certain(
+    session: Session, newsletter: Newsletter, rhythm: Rhythm
+) -> None:
+    newsletter.cron, newsletter.timezone = "0 7 * * FRI", "Europe/Paris"
+    confirm(session, asked(session, newsletter, rhythm=rhythm))
+    asked(session, newsletter, now=NOW + timedelta(days=1))
+    notice = session.execute(select(Variant).where(Variant.kind == MailKind.ALREADY)).scalar_one()
+    for part in (notice.html, notice.text):
+        words = " ".join(html.unescape(part).replace("\u00a0", " ").split())
+        assert ("Prochain envoi : vendredi 27 novembre 2026." in words) == (rhythm == Rhythm.EACH)
 
 
 def test_a_form_that_was_filled_in_after_the_link_was_made_has_no_part_in_it(

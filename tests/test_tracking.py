@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from mailer import copies, deliveries, events, issues, leaving, machines, subscriptions, tracked, tracking
+from mailer import checks, copies, deliveries, events, issues, leaving, machines, subscriptions, tracked, tracking
+from mailer.checks.mail import parse
 from mailer.models.audience import Consent, EndedReason, Subscription, SubscriptionState
 from mailer.models.content import Issue, Newsletter, Variant
 from mailer.models.deliveries import Delivery, DeliveryOutcome, Outcome
@@ -119,6 +120,16 @@ def test_only_who_agreed_is_named_in_links_and_pixel(session: Session) -> None:
     assert html.count(token) >= 7
     assert "lettre.example/u/" in html
     assert f"/u/{token}" not in html
+
+
+def test_checks_see_the_mail_as_it_leaves_and_ask_the_links_that_it_leads_to(session: Session) -> None:
+    example = copies.example(session, variant_of(session, sent(session, **ALL)).id)
+    mail = parse(example.content)
+    assert mail.html.count("https://lettre.example/c/") >= 7
+    links, pictures = checks.addresses(mail)
+    assert "https://courrier.example/eau" in links
+    assert not any("/c/" in one for one in links)
+    assert pictures == []
 
 
 def test_the_text_part_keeps_plain_links(session: Session) -> None:

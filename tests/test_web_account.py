@@ -2,6 +2,8 @@
 
 import json
 import re
+import statistics
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -91,6 +93,21 @@ def test_the_answer_is_the_same_for_every_address(site: Site, installation: Smtp
     answer()
     assert [one.recipients for one in installation.messages] == [(READER,)]
     assert requested() == []
+
+
+def test_the_answer_takes_as_long_for_every_address(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    confirmed_reader()
+    monkeypatch.setenv("MAILER_SIGNUPS_PER_NETWORK", "1000")
+    monkeypatch.setenv("MAILER_SIGNUPS_PER_ADDRESS", "1000")
+    settings.load.cache_clear()
+    seconds: dict[str, list[float]] = {READER: [], "nobody@example.org": []}
+    for _ in range(25):
+        for address, taken in seconds.items():
+            began = time.perf_counter()
+            site.client.post("/preferences", data={"email": address})
+            taken.append(time.perf_counter() - began)
+    known, unknown = (statistics.median(taken) for taken in seconds.values())
+    assert abs(known - unknown) < 0.5 * max(known, unknown)
 
 
 def test_who_has_left_is_not_mailed(site: Site, installation: SmtpInbox) -> None:
@@ -286,6 +303,13 @@ def test_a_reader_of_one_newsletter_is_asked_one_thing(site: Site) -> None:
     assert page.count("<button") == 1
     (fewer,) = re.findall(r'href="(/p/[^"]+)#rhythm">Recevoir moins souvent plutôt', page)
     assert 'id="rhythm"' in site.client.get(fewer).text
+
+
+def test_the_address_in_a_mails_header_opens_no_preferences(site: Site) -> None:
+    confirmed_reader()
+    page = site.client.get(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click").text
+    assert "/p/" not in page
+    assert "<button" in page
 
 
 def test_the_reason_is_one_press_and_stays_optional(site: Site) -> None:

@@ -54,7 +54,8 @@ def test_every_answer_carries_the_security_headers(site: Site) -> None:
         assert headers["content-security-policy"] == (framed if is_framed else middleware.CONTENT_SECURITY_POLICY), path
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["cache-control"] in ("no-store", "no-cache") or path.startswith("/static/brand/")
+        is_for_all = path.startswith("/static/brand/") or path == "/sitemap.xml"
+        assert headers["cache-control"] in ("no-store", "no-cache") or is_for_all
         assert "strict-transport-security" not in headers
 
 

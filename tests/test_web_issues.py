@@ -10,9 +10,10 @@ import pytest
 from lxml import etree
 from sqlalchemy import update
 
-from mailer import clock, issues, newsletters
+from mailer import clock, issues, newsletters, pictures, shrinking
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState, Newsletter
+from mailer.models.pictures import Picture
 from tests.conftest import SmtpInbox
 from tests.factories import an_article, readers
 from tests.web_site import Site, heading, running_site
@@ -62,6 +63,25 @@ def test_a_page_says_what_it_is_to_who_shows_a_link_to_it(site: Site) -> None:
     assert meta(page, "og:description") == meta(page, "description") == ["Le résumé de eau-0."]
     assert meta(page, "og:url") == [f"{site.url}/courrier/1"]
     assert meta(page, "og:site_name") == ["Le Courrier d’Asie centrale"]
+
+
+def test_the_leads_picture_stands_for_the_issue(site: Site) -> None:
+    now = clock.now()
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        picture = Picture(url="https://courrier.example/eau.jpg", due_at=now, created_at=now, updated_at=now)
+        session.add(picture)
+        session.flush()
+        file = shrinking.File(use="lead", width=1104, height=621, kind="jpg", content=b"")
+        pictures.keep(session, picture.id, shrinking.Shrunk(digest="a" * 32, files=(file,)), now=now)
+        an_article(session, newsletter, "eau", seen=now - timedelta(milliseconds=5), image_url=picture.url)
+        readers(session, newsletter, 1)
+    with transaction() as session:
+        issue = issues.draft(session, newsletters.get(session, "courrier"), now=clock.now())
+        issues.start(session, issue, batch_size=10, now=clock.now())
+    page = site.client.get("/courrier/1")
+    assert meta(page, "og:image") == [f"{site.url}/img/{'a' * 32}/1104.jpg"]
+    assert meta(page, "twitter:card") == ["summary_large_image"]
 
 
 def test_no_page_of_an_issue_holds_a_token_or_a_pixel(site: Site) -> None:

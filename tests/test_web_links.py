@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailer import clock, links, newsletters, subscriptions, topics
+from mailer import clock, links, newsletters, settings, subscriptions, topics
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason, SubscriptionState
@@ -248,6 +248,17 @@ def test_one_click_unsubscribes_however_the_body_is_encoded(site: Site, body: di
         assert subscriptions.get(session, 1).ended_reason == EndedReason.ONE_CLICK
 
 
+def test_one_click_asks_the_database_itself_where_the_disk_takes_nothing(
+    installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILER_JOURNAL_DIR", "/proc/none")
+    settings.load.cache_clear()
+    with running_site(monkeypatch) as site:
+        confirmed_reader()
+        assert site.client.post(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click", data=ONE_CLICK).status_code == 200
+        assert state() == ENDED
+
+
 def test_one_click_answers_an_unknown_token_alike(site: Site) -> None:
     confirmed_reader()
     known = site.client.post(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click", data=ONE_CLICK)
@@ -392,3 +403,11 @@ def test_who_has_no_message_at_hand_learns_how_to_get_the_link(site: Site) -> No
     page = site.client.get("/preferences").text
     assert "Un message sous la main" in page
     assert '<input id="email" type="email"' in page
+
+
+def test_the_links_of_a_paused_newsletter_still_end_the_subscription(site: Site) -> None:
+    confirmed_reader()
+    with transaction() as session:
+        newsletters.get(session, "courrier").is_paused = True
+    assert site.client.post(f"/u/{site.token(Purpose.UNSUBSCRIBE)}").status_code == 200
+    assert state() == ENDED

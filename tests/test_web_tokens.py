@@ -1,6 +1,5 @@
 """Tokens that are cut, changed, old, or of another purpose: on every address that takes one, a helpful page and nothing done."""
 
-import asyncio
 import base64
 import random
 import re
@@ -20,6 +19,7 @@ from mailer.web.app import create_app
 from tests import web_site
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter
+from tests.web_site import Request, answers
 
 # What opens each address, and how long a token of it works (None: for good).
 ROUTES: Final = {
@@ -44,8 +44,6 @@ MEANINGLESS: Final = ("x", "A" * 40, "A" * 4000, "%00", "%F0%9F%98%80", "a%0D%0A
 HEADING: Final = re.compile(r"<h1>(.*?)</h1>", re.DOTALL)
 GUESSES: Final = 10_000
 
-Request = tuple[str, str]
-
 
 @pytest.fixture
 def app(installation: SmtpInbox) -> FastAPI:
@@ -63,21 +61,6 @@ def methods(app: FastAPI) -> dict[str, list[str]]:
         if route.path is not None and "{token}" in route.path and not route.path.startswith("/admin/"):
             found.setdefault(route.path, []).extend(sorted(set(route.methods or ()) & {"GET", "POST"}))
     return found
-
-
-def answers(app: FastAPI, requests: Iterable[Request]) -> dict[Request, httpx.Response]:
-    """Ask in this process."""
-
-    async def everything() -> dict[Request, httpx.Response]:
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url=settings.load().public_url) as client:
-            found = {}
-            for method, path in requests:
-                data = FORM if method == "POST" else None
-                found[method, path] = await client.request(method, path, data=data)
-            return found
-
-    return asyncio.run(everything())
 
 
 def everywhere(app: FastAPI, template: str, tokens: Iterable[str]) -> list[Request]:
@@ -111,7 +94,7 @@ def test_a_token_that_is_cut_changed_or_of_another_purpose_opens_nothing(app: Fa
         changed = [genuine[:-1], f"{genuine}A", genuine.lower(), f"B{genuine[1:]}"]
         requests += everywhere(app, template, [*changed, *other, *MEANINGLESS])
     before = web_site.fingerprint()
-    assert unhelpful(answers(app, requests), 404, "Ce lien ne fonctionne pas") == []
+    assert unhelpful(answers(app, requests, FORM), 404, "Ce lien ne fonctionne pas") == []
     assert web_site.fingerprint() == before
 
 
@@ -122,7 +105,7 @@ def test_an_old_token_says_so_and_how_to_get_another(app: FastAPI) -> None:
             then = clock.now() - lifetime - timedelta(minutes=1)
             requests += everywhere(app, template, [links.sign_now(purpose, 1, then)])
     before = web_site.fingerprint()
-    assert unhelpful(answers(app, requests), 410, "Ce lien a expiré") == []
+    assert unhelpful(answers(app, requests, FORM), 410, "Ce lien a expiré") == []
     assert web_site.fingerprint() == before
 
 
@@ -132,14 +115,14 @@ def test_the_links_of_an_issue_work_for_years(app: FastAPI) -> None:
         f"/{word}/{links.sign(purpose, 1, 7)}"
         for word, purpose in (("u", Purpose.UNSUBSCRIBE), ("p", Purpose.PREFERENCES))
     ]
-    assert {one.status_code for one in answers(app, [("GET", path) for path in paths]).values()} == {200}
+    assert {one.status_code for one in answers(app, [("GET", path) for path in paths], {}).values()} == {200}
 
 
 def test_a_counted_link_that_was_changed_leads_nowhere(app: FastAPI) -> None:
     url = tracked.click_url(1, 1, "https://courrier.example/eau").removeprefix(settings.load().public_url)
     path, _, target = url.partition("?")
     changed = [f"{path}?{target}x", f"{path[:-1]}?{target}", path, tracked.CLICK_PATH + "x"]
-    found = answers(app, [("GET", one) for one in [url, *changed]])
+    found = answers(app, [("GET", one) for one in [url, *changed]], {})
     assert [one.status_code for one in found.values()] == [302, 404, 404, 404, 404]
 
 

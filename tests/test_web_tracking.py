@@ -1,5 +1,6 @@
 """The pixel, counted links and one-click in front of all pages: quick, quiet, and without a database."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from mailer import links, settings, tracked
 from mailer.links import Purpose
-from mailer.web import tracking
+from mailer.web import middleware, tracking
 from mailer.web.app import create_app
 from tests.web_server import browser, listening, serving
 
@@ -98,6 +99,13 @@ def test_a_one_click_with_a_body_of_megabytes_is_refused(client: httpx.Client, t
     answer = client.post(f"/u/{links.sign(Purpose.ONE_CLICK, 5)}/one-click", content=b"x" * 1_000_000)
     assert answer.status_code == 413
     assert spooled(tmp_path) == ""
+
+
+def test_what_is_asked_by_thousands_is_not_in_the_access_log() -> None:
+    for path, is_logged in (("/c/AAAA?u=x", False), ("/o/AAAA.gif", False), ("/courrier", True)):
+        arguments = ("203.0.113.9:5000", "GET", path, "1.1", 200)
+        record = logging.LogRecord("uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d', arguments, None)
+        assert middleware.without_secrets(record) == is_logged
 
 
 def test_what_is_kept_of_a_client_is_its_network_and_program(client: httpx.Client, tmp_path: Path) -> None:

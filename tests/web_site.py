@@ -1,15 +1,17 @@
 """A running service with one French newsletter, and what its readers did before a test."""
 
+import asyncio
 import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import Text, cast, func, literal_column, select
 
 from mailer import clock, issues, links, moves, newsletters, settings, signups, subscriptions, topics
@@ -24,6 +26,9 @@ from tests.factories import a_newsletter, a_signup, an_article, readers
 from tests.web_server import browser, listening, serving
 
 COOKIE = "mailer_signup"
+
+# A method and a path.
+Request = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,19 @@ def sent_issue() -> int:
         issue = issues.draft(session, newsletter, now=now)
         issues.start(session, issue, batch_size=10, now=now)
         return issue.id
+
+
+def answers(app: FastAPI, requests: Iterable[Request], form: Mapping[str, str]) -> dict[Request, httpx.Response]:
+    """Ask in this process, one after the other; what is posted has `form`."""
+
+    async def everything() -> dict[Request, httpx.Response]:
+        transport, found = httpx.ASGITransport(app=app), {}
+        async with httpx.AsyncClient(transport=transport, base_url=settings.load().public_url) as client:
+            for method, path in requests:
+                found[method, path] = await client.request(method, path, data=form if method == "POST" else None)
+        return found
+
+    return asyncio.run(everything())
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 5) -> None:

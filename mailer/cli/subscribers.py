@@ -12,7 +12,7 @@ from mailer import attributes, clock, newsletters, readers, schedules, subscript
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
-from mailer.models.audience import Consent, EndedReason, Subscriber, Subscription, SubscriptionState
+from mailer.models.audience import Consent, EndedReason, LeftBecause, Subscriber, Subscription, SubscriptionState
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
 
@@ -192,13 +192,19 @@ def erase(address: Address, yes: Annotated[bool, typer.Option("--yes", "-y", hel
 
 @app.command()
 def stats(slug: Slug) -> None:
-    """Count a newsletter's subscribers by state."""
+    """Count a newsletter's subscribers by state, and why those left who told."""
     with transaction() as session:
         newsletter_id = newsletters.get(session, slug).id
         statement = select(Subscription.state, func.count()).where(Subscription.newsletter_id == newsletter_id)
         counts = {row[0].value: row[1] for row in session.execute(statement.group_by(Subscription.state))}
+        reasons = select(Subscription.left_because, func.count()).where(
+            Subscription.newsletter_id == newsletter_id, Subscription.left_because.is_not(None)
+        )
+        told = {f"{row[0]}": row[1] for row in session.execute(reasons.group_by(Subscription.left_because))}
     value = {state.value: counts.get(state.value, 0) for state in SubscriptionState}
-    output.emit(value, text="\n".join(f"{state:10} {count}" for state, count in value.items()))
+    because = {reason.value: told.get(reason.value, 0) for reason in LeftBecause}
+    lines = [f"{name:16} {count}" for name, count in {**value, **because}.items()]
+    output.emit({**value, "left_because": because}, text="\n".join(lines))
 
 
 def _subscription(session: Session, newsletter: Newsletter, address: str) -> Subscription:
@@ -235,4 +241,5 @@ def _value(one: Subscription, address: str) -> dict[str, object]:
         "confirmed_at": one.confirmed_at,
         "ended_at": one.ended_at,
         "ended_reason": one.ended_reason,
+        "left_because": one.left_because,
     }

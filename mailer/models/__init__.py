@@ -3,4 +3,15 @@
 from mailer.models import accounts, audience, choices, content, deliveries, intake, pictures, readers, tracking
 from mailer.models.base import Base
 
-__all__ = ["Base", "accounts", "audience", "choices", "content", "deliveries", "intake", "pictures", "readers", "tracking"]
+__all__ = [
+    "Base",
+    "accounts",
+    "audience",
+    "choices",
+    "content",
+    "deliveries",
+    "intake",
+    "pictures",
+    "readers",
+    "tracking",
+]

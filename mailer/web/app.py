@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
+import structlog
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
@@ -87,7 +88,11 @@ def create_app() -> FastAPI:
 async def _lifespan(recorder: events.Recorder, _app: FastAPI) -> AsyncIterator[None]:
     logs.set_up()
     # Also takes over at once what a killed process was told.
-    recorder.start()
+    try:
+        recorder.start()
+    except events.QueueBroken as error:
+        # Pages work all the same, and one-click asks the database itself.
+        structlog.get_logger().error("local queue broken", error=str(error))
     logging.getLogger("uvicorn.access").addFilter(middleware.without_secrets)
     yield
     await asyncio.to_thread(recorder.stop)

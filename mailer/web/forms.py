@@ -117,7 +117,6 @@ def show(
         suggestion=question.suggestion if question else None,
         offers_tracking=newsletter.tracks_readers,
         is_tracked=bool(typed.tracking),
-        is_counted=newsletter.tracks_readers or newsletter.tracks_opens or newsletter.tracks_clicks,
         has_proof=settings.load().proof_of_work,
         is_sent=False,
         notice=None,

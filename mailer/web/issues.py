@@ -118,7 +118,7 @@ def sitemap(request: Request) -> Response:
         every = newsletters.all_newsletters(session)
         found = archive.indexable(session, limit=SITEMAP_LENGTH)
     paths = [f"/{one.slug}" for one in every] + [f"/{one.slug}/archive" for one in every if one.is_indexable]
-    entries = [(links.url(path), None) for path in ("/", *paths)]
+    entries: list[tuple[str, str | None]] = [(links.url(path), None) for path in ("/", *paths)]
     entries += [(links.url(one.path), one.at.date().isoformat()) for one in found]
     return _cached(request, _xml("sitemap.xml", entries=entries), media_type="application/xml")
 

@@ -34,6 +34,7 @@ class Publication:
     publisher: str
     postal_address: str
     brand_url: str
+    is_counted: bool
 
 
 def publication(newsletter: Newsletter) -> Publication:
@@ -49,6 +50,7 @@ def publication(newsletter: Newsletter) -> Publication:
         publisher=newsletter.publisher,
         postal_address=newsletter.postal_address,
         brand_url=_brand_url(colors),
+        is_counted=newsletter.tracks_clicks or newsletter.tracks_opens,
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -116,7 +117,8 @@ class Front:
         agent = request.headers.get("user-agent")
         network = _network(dependencies.client_host(request))
         is_head = scope["method"] == "HEAD"
-        self._recorder.note(tracking.seen(mark, agent=agent, network=network, is_head=is_head, now=clock.now()))
+        with contextlib.suppress(events.QueueBroken):
+            self._recorder.note(tracking.seen(mark, agent=agent, network=network, is_head=is_head, now=clock.now()))
 
     async def _answer(
         self, send: Send, status: int, headers: Sequence[Header] = (), body: bytes = b"", *, length: int = 0
@@ -135,7 +137,10 @@ def _apply(spool: str, number: int, records: Sequence[events.Record]) -> None:
     try:
         with transaction() as session:
             tracking.apply(session, spool, number, records, now=clock.now())
-    except (OperationalError, InterfaceError) as error:
+    except DataError:
+        raise
+    except (DBAPIError, PoolExhausted) as error:
+        # Away, read-only, not migrated yet; or a reader was erased this very moment, which the next try sees.
         raise events.Unavailable(type(error).__qualname__) from error
 
 

@@ -84,7 +84,7 @@ def undo(request: Request, token: str) -> Response:
 def open_one_click(request: Request, token: str) -> Response:
     """Show somebody who opens the mail program's address the page with the button; opening changes nothing."""
     link = links.read(links.Purpose.ONE_CLICK, token)
-    return _ask(request, link, links.sign(links.Purpose.UNSUBSCRIBE, link.id, link.extra))
+    return _ask(request, link, links.sign(links.Purpose.UNSUBSCRIBE, link.id, link.extra), is_in_mail=False)
 
 
 @router.post("/{token}/one-click")
@@ -104,7 +104,8 @@ def one_click(request: Request, token: str) -> Response:
     return Response()
 
 
-def _ask(request: Request, link: links.Token, token: str) -> Response:
+def _ask(request: Request, link: links.Token, token: str, *, is_in_mail: bool = True) -> Response:
+    """Show the button. The address in a mail's header, which may be forwarded alone, does not open the preferences."""
     try:
         with transaction() as session:
             subscription = subscriptions.get(session, link.id)
@@ -120,7 +121,7 @@ def _ask(request: Request, link: links.Token, token: str) -> Response:
         token=token,
         # Not which: whoever was forwarded the mail would learn it.
         has_others=sum(one.state == SubscriptionState.CONFIRMED for one in standing) > 1,
-        preferences_path=f"/p/{links.sign(links.Purpose.PREFERENCES, subscription.id)}",
+        preferences_path=f"/p/{links.sign(links.Purpose.PREFERENCES, subscription.id)}" if is_in_mail else None,
         here=f"/u/{token}",
     )
 

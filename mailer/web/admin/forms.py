@@ -34,12 +34,12 @@ _TITLES: Final = {
 
 @router.api_route("", methods=["GET", "HEAD"])
 def index(request: Request, desk: session.Current) -> Response:
-    """Lead to the first newsletter's forms."""
+    """Show the first newsletter's forms."""
     with transaction() as database:
         listed = newsletters.all_newsletters(database)
-    if not listed:
-        return screens.render(request, desk, "forms", here="forms", newsletter=None)
-    return screens.back(f"/admin/forms/{listed[0].slug}")
+        if not listed:
+            return screens.render(request, desk, "forms", here="forms", newsletter=None)
+        return _page(request, desk, database, listed[0], _usual(listed[0]))
 
 
 @router.api_route("/{slug}", methods=["GET", "HEAD"])
@@ -69,10 +69,15 @@ def edit(request: Request, desk: session.Current, slug: session.Slug) -> Respons
     except newsletters.NewsletterInvalid:
         with transaction() as database:
             newsletter = newsletters.get(database, slug)
-            look = snippets.Look(language=newsletter.language, color=newsletter.brand_color)
             error = "Enter sites such as https://courrier.example, one a line, without a path"
-            return _page(request, desk, database, newsletter, look, sites=typed, errors={"form_sites": error})
+            return _page(
+                request, desk, database, newsletter, _usual(newsletter), sites=typed, errors={"form_sites": error}
+            )
     return screens.back(f"/admin/forms/{slug}", done="saved")
+
+
+def _usual(newsletter: Newsletter) -> snippets.Look:
+    return snippets.Look(language=newsletter.language, color=newsletter.brand_color)
 
 
 def _page(
