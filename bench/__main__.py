@@ -8,9 +8,10 @@ from bench.kill import kill
 from bench.overtake import overtake
 from bench.send import send
 from bench.sign import sign
+from bench.web import web
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (everything, send, freeze, overtake, sign, kill):
+for command in (everything, send, freeze, overtake, sign, web, kill):
     app.command()(command)
 
 

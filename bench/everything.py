@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from bench import freeze, overtake, report, send, sign, sinks
+from bench import freeze, overtake, report, send, sign, sinks, web
 
 BEGIN: Final = "<!-- bench: begin -->"
 END: Final = "<!-- bench: end -->"
@@ -144,4 +144,24 @@ def _sign(_: float) -> list[Row]:
     ]
 
 
-PARTS: Final = (_fast, _postfix, _slow, _growth, _freeze, _overtake, _sign)
+def _web(scale: float) -> list[Row]:
+    """Pixel, counted links, one-click, and the sign-up form."""
+    found: Result = web.measure(max(0.3, 5 * scale))
+    names = {
+        "pixel": "pixels, one web process on one core",
+        "click": "counted links, the same",
+        "one_click": "one-click unsubscribing, on the disk before the answer, the same",
+        "subscribe": "sign-ups by the form, two web processes, PostgreSQL and the client on both cores",
+    }
+    least = {"pixel": 1500, "click": 1500, "one_click": 1500, "subscribe": 750}
+    return [
+        Row(
+            what=what,
+            figure=f"{found[name]['per_second']:,}/s, 99 % within {found[name]['p99_ms']:.0f} ms",
+            beside=f"at least {least[name]:,}/s",
+        )
+        for name, what in names.items()
+    ]
+
+
+PARTS: Final = (_fast, _postfix, _slow, _growth, _freeze, _overtake, _sign, _web)

@@ -10,7 +10,7 @@ import typer
 
 from bench import installation, report, sinks
 from bench.send import Machinery, Plan, running, wait_for
-from mailer import clock, newsletters, queue, subscriptions
+from mailer import clock, newsletters, queue, signups, subscriptions
 from mailer.db import transaction
 from mailer.models.content import IssueState
 
@@ -60,9 +60,8 @@ def measure(messages: int, signups: int, delay_ms: int) -> dict[str, object]:
 def _sign_up(address: str) -> None:
     with transaction() as session:
         newsletter = newsletters.get(session, "courrier")
-        request_id = subscriptions.request(
-            session, newsletter, address, language="fr", origin=subscriptions.Origin(), now=clock.now()
-        )
+        asked = signups.Asked(address=address, language="fr")
+        request_id = signups.request(session, newsletter.id, asked, origin=subscriptions.Origin(), now=clock.now())
     queue.enqueue(queue.HANDLE_SIGNUP, request_id)
 
 

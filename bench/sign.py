@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench import report
-from mailer import dkim, links, message
+from mailer import dkim, links, message, quoting
 
 _Item = TypeVar("_Item")
 
@@ -74,8 +74,8 @@ def _compile(size: int, signers: Sequence[dkim.Signer]) -> message.CompiledMessa
             "Feedback-ID": "1:courrier:newsletter:mailer00001",
         },
         subject="Le Kazakhstan rouvre le dossier de l’eau du Syr-Daria",
-        text=_TEXT * (size // 5 // len(message.quoted_printable(_TEXT))) + footer,
-        html=_ROW * (size * 4 // 5 // len(message.quoted_printable(_ROW))) + f"<tr><td>{footer}</td></tr>",
+        text=_TEXT * (size // 5 // len(quoting.encode(_TEXT))) + footer,
+        html=_ROW * (size * 4 // 5 // len(quoting.encode(_ROW))) + f"<tr><td>{footer}</td></tr>",
         signers=signers,
     )
 

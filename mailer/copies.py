@@ -4,13 +4,14 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, dkim, i18n, links, merge, message, settings
-from mailer.models.content import Newsletter, Variant
+from mailer import clock, deliveries, dkim, i18n, links, merge, message, settings, tracked
+from mailer.models.content import MailKind, Newsletter, Variant
+from mailer.models.tracking import Tracked
 from mailer.transports.outgoing import Outgoing
 
 # What a longer address and a folded date may add to a copy's size; and what each merge field may, of four octets a letter.
@@ -22,9 +23,15 @@ EXAMPLE_ADDRESS: Final = "a.reader.with.quite.a.long.name@correspondence.example
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """What all deliveries of one variant share. `size`: octets of a copy, at most. `fields`: the merge fields that it has."""
+    """What all deliveries of one variant share. `size`: octets of a copy, at most. `fields`: the merge fields that it has.
+
+    `personal` is for readers who agreed to be known by what they open and follow; None where that is not asked.
+    """
 
     compiled: message.CompiledMessage
+    personal: message.CompiledMessage | None = None
+    variant_id: int
+    kind: MailKind
     sender: str
     language: str
     issue_id: int
@@ -93,16 +100,12 @@ def _compile(session: Session, variant_id: int, *, signers: Sequence[dkim.Signer
     sender = session.get_one(Newsletter, variant.newsletter_id).sender_address
     if signers is None:
         signers = dkim.signers_for(settings.load().dkim, sender.rpartition("@")[2])
-    compiled = message.compile_message(
-        nonce=variant.nonce,
-        headers=variant.headers,
-        subject=variant.subject,
-        text=variant.text,
-        html=variant.html,
-        signers=signers,
-    )
+    compiled = _encode(variant, _counted_by_all(variant), signers)
     mail = Mail(
         compiled=compiled,
+        personal=_encode(variant, _counted_by_reader(variant), signers) if Tracked.READERS in variant.tracks else None,
+        variant_id=variant_id,
+        kind=variant.kind,
         sender=sender,
         language=variant.language,
         issue_id=variant.issue_id or 0,
@@ -111,6 +114,28 @@ def _compile(session: Session, variant_id: int, *, signers: Sequence[dkim.Signer
     )
     size = len(_fill(mail, _made_up(variant_id, sender))) + SIZE_MARGIN + FIELD_MARGIN * len(compiled.fields)
     return dataclasses.replace(mail, size=size)
+
+
+def _encode(variant: Variant, html: str, signers: Sequence[dkim.Signer]) -> message.CompiledMessage:
+    return message.compile_message(
+        nonce=variant.nonce,
+        headers=variant.headers,
+        subject=variant.subject,
+        text=variant.text,
+        html=html,
+        signers=signers,
+    )
+
+
+def _counted_by_all(variant: Variant) -> str:
+    """Return the HTML for readers of whom nothing is noted: links and pixel are the same for all of them."""
+    clicks, opens = Tracked.CLICKS in variant.tracks, Tracked.OPENS in variant.tracks
+    return tracked.mark(variant.html, variant.id, clicks=clicks, opens=opens)
+
+
+def _counted_by_reader(variant: Variant) -> str:
+    reader = message.placeholder(variant.nonce, "tracker")
+    return tracked.mark(variant.html, variant.id, clicks=True, opens=True, reader=reader)
 
 
 def _made_up(variant_id: int, address: str) -> deliveries.Recipient:
@@ -123,23 +148,35 @@ def _made_up(variant_id: int, address: str) -> deliveries.Recipient:
         attempts=0,
         first_deferred_at=None,
         reason=None,
+        # The copy with the most in it.
+        agrees_to_tracking=True,
     )
 
 
 def _fill(mail: Mail, one: deliveries.Recipient) -> bytes:
     now = clock.now()
     row, issue_id = one.subscription_id, mail.issue_id
+    compiled = mail.personal if mail.personal and one.agrees_to_tracking else mail.compiled
     reader = message.Reader(
         address=one.address,
         since=_since(mail.language, one.confirmed_at.date()) if one.confirmed_at else "",
-        confirm="" if issue_id else links.sign_now(links.Purpose.CONFIRM, row, now),
+        confirm="" if issue_id else _confirmation(mail.kind, one, now=now),
         unsubscribe=links.sign(links.Purpose.UNSUBSCRIBE, row, issue_id),
         oneclick=links.sign(links.Purpose.ONE_CLICK, row, issue_id),
         preferences=links.sign(links.Purpose.PREFERENCES, row),
+        tracker="" if compiled is mail.compiled else tracked.reader_token(row, mail.variant_id),
         message_id=links.message_id(one.delivery_id, mail.domain),
         fields={name: _value(one, name) for name in mail.fields},
     )
-    return mail.compiled.fill(reader, now=now)
+    return compiled.fill(reader, now=now)
+
+
+def _confirmation(kind: MailKind, one: deliveries.Recipient, *, now: datetime) -> str:
+    """Make the token of the one link that a confirmation or notice is mailed for."""
+    if kind == MailKind.CHANGE_ADDRESS:
+        return links.sign_now(links.Purpose.CHANGE_ADDRESS, one.delivery_id, now)
+    purpose = links.Purpose.MANAGE if kind == MailKind.MANAGE else links.Purpose.CONFIRM
+    return links.sign_now(purpose, one.subscription_id, now)
 
 
 def _value(one: deliveries.Recipient, field: str) -> str:

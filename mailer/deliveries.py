@@ -52,6 +52,7 @@ class Recipient:
     first_deferred_at: datetime | None
     reason: str | None
     name: str | None = None
+    agrees_to_tracking: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -190,6 +191,7 @@ def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Rec
             Subscriber.attributes,
             Subscription.state,
             Subscription.confirmed_at,
+            Subscription.tracking_agreed_at,
             Variant.kind,
             last.c.attempts,
             last.c.first_at,
@@ -333,6 +335,7 @@ def _recipient(row: Sequence[Any]) -> Recipient:
         attributes,
         state,
         confirmed_at,
+        agreed_at,
         kind,
         attempts,
         first_at,
@@ -347,6 +350,7 @@ def _recipient(row: Sequence[Any]) -> Recipient:
         first_deferred_at=first_at,
         reason=_reason_against(subscription_id, state, kind),
         name=name,
+        agrees_to_tracking=agreed_at is not None,
         attributes=attributes or {},
     )
 

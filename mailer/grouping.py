@@ -53,7 +53,7 @@ UPDATE variant_readers r SET had = found.had FROM (
     JOIN subscriptions other ON other.subscriber_id = s.subscriber_id
     CROSS JOIN LATERAL (
         SELECT d.variant_id, o.outcome FROM deliveries d LEFT JOIN outcomes o ON o.delivery_id = d.id
-        WHERE d.subscription_id = other.id AND d.issue_id = ANY(:issue_ids)
+        WHERE d.subscription_id = other.id AND (d.issue_id = ANY(:issue_ids) OR d.issue_id IS NULL)
             AND (o.outcome IS NULL OR o.outcome NOT IN ('refused', 'skipped'))
         OFFSET 0
     ) d
@@ -67,8 +67,15 @@ _ADD_THE_OTHERS_WHO_HAD: Final = text("""
 INSERT INTO variant_readers (subscription_id, language, topics, start, had, is_due)
 SELECT s.id, s.language, s.topics, coalesce(:start, '-infinity'),
     array_agg(DISTINCT v.id ORDER BY v.id), true
-FROM unnest(:issue_ids, :firsts, :lasts) i(id, first, last)
-JOIN deliveries d ON d.id BETWEEN i.first AND i.last AND d.issue_id = i.id AND d.variant_id = ANY(:variant_ids || :replaced)
+FROM (
+    SELECT d.id, d.variant_id, d.subscription_id
+    FROM unnest(:issue_ids, :firsts, :lasts) i(id, first, last)
+    JOIN deliveries d ON d.id BETWEEN i.first AND i.last AND d.issue_id = i.id AND d.variant_id = ANY(:variant_ids || :replaced)
+    UNION ALL
+    -- Those whom the issue welcomed: a mail to one reader, outside of the issue's own ledger.
+    SELECT d.id, d.variant_id, d.subscription_id
+    FROM deliveries d WHERE d.issue_id IS NULL AND d.variant_id = ANY(:variant_ids)
+) d
 JOIN subscriptions other ON other.id = d.subscription_id
 JOIN subscriptions s ON s.subscriber_id = other.subscriber_id
     AND s.newsletter_id = :newsletter_id AND s.state = 'confirmed'

@@ -105,6 +105,12 @@ def format_date(language: str, value: date, style: DateStyle = "long", *, starts
     return text[:1].upper() + text[1:] if starts_line else text
 
 
+def format_month(language: str, value: date) -> str:
+    """Write a month as a heading: "Novembre 2026"."""
+    text = dates.format_skeleton("yMMMM", value, locale=locale(choose(language)))
+    return text[:1].upper() + text[1:]
+
+
 def format_time(language: str, value: time | datetime) -> str:
     """Write the time of day: "7 h" or "7 h 30" in French, else "07:00". A datetime's is that of its own zone."""
     if choose(language) == "fr":

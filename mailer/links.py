@@ -18,6 +18,8 @@ from mailer import settings
 
 CONFIRM_LIFETIME = timedelta(days=7)
 SIGN_IN_LIFETIME = timedelta(hours=1)
+MANAGE_LIFETIME = timedelta(hours=1)
+CHANGE_ADDRESS_LIFETIME = timedelta(days=1)
 TOKEN_LENGTH = 40
 
 _PACK = struct.Struct(">QI")
@@ -31,12 +33,20 @@ class Purpose(enum.Enum):
     UNSUBSCRIBE = b"unsubscribe"
     ONE_CLICK = b"one-click"
     PREFERENCES = b"preferences"
+    # To all that is a reader's, for an hour.
+    MANAGE = b"manage"
+    CHANGE_ADDRESS = b"change-address"
     REQUEST = b"request"
     SIGN_IN = b"sign-in"
     # Links in mails to the newsroom: the row is the mail, the extra its issue.
     REVIEW_SEND = b"review-send"
     REVIEW_HOLD = b"review-hold"
     REVIEW_DROP = b"review-drop"
+    FORM = b"form"
+    TYPED = b"typed"
+    CLICK = b"click"
+    OPEN = b"open"
+    READER = b"reader"
 
 
 class TokenInvalid(Exception):
@@ -64,10 +74,10 @@ class Token:
         return datetime.fromtimestamp(self.extra, UTC)
 
 
-def sign(purpose: Purpose, id: int, extra: int = 0) -> str:  # noqa: A002 - it is the row's id
-    """Make the token that opens `purpose` for row `id`."""
+def sign(purpose: Purpose, id: int, extra: int = 0, *, about: bytes = b"") -> str:  # noqa: A002 - it is the row's id
+    """Make the token that opens `purpose` for row `id`. `about` is signed too, but not in the token."""
     payload = _PACK.pack(id, extra)
-    return base64.urlsafe_b64encode(payload + _mac(purpose, payload)).decode("ascii")
+    return base64.urlsafe_b64encode(payload + _mac(purpose, payload + about)).decode("ascii")
 
 
 def sign_now(purpose: Purpose, id: int, now: datetime) -> str:  # noqa: A002
@@ -75,13 +85,15 @@ def sign_now(purpose: Purpose, id: int, now: datetime) -> str:  # noqa: A002
     return sign(purpose, id, int(now.timestamp()))
 
 
-def read(purpose: Purpose, token: str) -> Token:
-    """Check a token and return what it says. Raises TokenInvalid."""
+def read(purpose: Purpose, token: str, *, about: bytes = b"") -> Token:
+    """Check a token and return what it says; `about` as it was signed. Raises TokenInvalid."""
     try:
         raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise TokenInvalid("This link is not complete.") from error
-    if len(token) != TOKEN_LENGTH or not hmac.compare_digest(raw[_PACK.size :], _mac(purpose, raw[: _PACK.size])):
+    if len(token) != TOKEN_LENGTH or not hmac.compare_digest(
+        raw[_PACK.size :], _mac(purpose, raw[: _PACK.size] + about)
+    ):
         raise TokenInvalid("This link is not genuine.")
     row_id, extra = _PACK.unpack(raw[: _PACK.size])
     return Token(id=row_id, extra=extra)
@@ -93,6 +105,37 @@ def read_fresh(purpose: Purpose, token: str, *, lifetime: timedelta, now: dateti
     if now - checked.issued_at > lifetime:
         raise TokenExpired(checked)
     return checked
+
+
+def seal(purpose: Purpose, text: str) -> str:
+    """Make of a text what comes back unchanged or not at all, for a cookie. Whoever has it can read the text."""
+    raw = text.encode()
+    # Browsers and servers quote a cookie that holds "=", each in its own way.
+    return base64.urlsafe_b64encode(_mac(purpose, raw) + raw).decode("ascii").rstrip("=")
+
+
+def unseal(purpose: Purpose, sealed: str) -> str:
+    """Return the text that was sealed. Raises TokenInvalid."""
+    try:
+        raw = base64.b64decode(f"{sealed}{'=' * (-len(sealed) % 4)}".encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise TokenInvalid("This text is not complete.") from error
+    if not hmac.compare_digest(raw[:_MAC_BYTES], _mac(purpose, raw[_MAC_BYTES:])):
+        raise TokenInvalid("This text is not genuine.")
+    return raw[_MAC_BYTES:].decode()
+
+
+def in_mailbox(token: str) -> str:
+    """Write a token so that it survives in the part of an address before the @, where some servers make all letters small."""
+    return base64.b32encode(base64.urlsafe_b64decode(token)).decode("ascii").lower()
+
+
+def from_mailbox(text: str) -> str:
+    """Return the token that `in_mailbox` wrote, in letters of any size. Raises TokenInvalid."""
+    try:
+        return base64.urlsafe_b64encode(base64.b32decode(text.encode("ascii"), casefold=True)).decode("ascii")
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise TokenInvalid("This address is not complete.") from error
 
 
 def message_id(delivery_id: int, domain: str) -> str:

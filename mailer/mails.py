@@ -3,12 +3,11 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -17,9 +16,8 @@ from sqlalchemy.orm import Session
 from mailer import (
     __version__,
     attributes,
-    bodies,
-    brand,
     contents,
+    contexts,
     i18n,
     links,
     markdown,
@@ -28,17 +26,17 @@ from mailer import (
     pictures,
     rendering,
     sandbox,
-    schedules,
     settings,
+    tracked,
 )
 from mailer.contents import Content
-from mailer.feeds.text import shorten
-from mailer.models.content import Article, Issue, Layout, MailKind, Newsletter, Variant
+from mailer.models.content import Issue, MailKind, Newsletter, Variant
+from mailer.models.tracking import Tracked, VariantLink
 
-# How much of an article's summary there is room for; a brief shows none.
-EXCERPT_LENGTHS: Final = {Layout.LEAD: 220, Layout.CARD: 130, Layout.BRIEF: 130}
 # The reader of a preview.
 EXAMPLE_NAME: Final = "Léa Martin"
+# Where the one link of a mail to a single reader leads, if not to the page that confirms a subscription.
+_CONFIRM_WORDS: Final = {MailKind.MANAGE: "account", MailKind.CHANGE_ADDRESS: "address"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,8 @@ def issue_variant(
     nonce = message.new_nonce()
     shown = [*(article.image_url for article, _ in content.placed), *content.images]
     pictures.keep_for_good(session, shown, now=now)
-    context = issue_context(newsletter, issue, content, language, reader=_reader(nonce), now=now)
+    reader = _reader(nonce) | contexts.measures(newsletter)
+    context = contexts.issue_context(newsletter, issue, content, language, reader=reader, now=now)
     rendered = _render(MailKind.ISSUE, language, context)
     variant = Variant(
         newsletter_id=newsletter.id,
@@ -72,17 +71,34 @@ def issue_variant(
         html=rendered.html,
         text=rendered.text,
         content=contents.pack(content),
+        tracks=contexts.tracks(newsletter),
         created_at=now,
     )
     _prove(variant)
     session.add(variant)
     session.flush()
+    _note_links(session, variant)
     return variant
 
 
-def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, language: str, *, now: datetime) -> int:
-    """Return the id of the variant of a confirmation or notice; rendered again only when what it is made of changed."""
-    context: dict[str, object] = {"newsletter": _newsletter(newsletter, language), "days": links.CONFIRM_LIFETIME.days}
+def notice_variant(
+    session: Session,
+    newsletter: Newsletter,
+    kind: MailKind,
+    language: str,
+    *,
+    now: datetime,
+    next_on: date | None = None,
+) -> int:
+    """Return the id of the variant of a confirmation or notice; rendered again only when what it is made of changed.
+
+    `next_on` is the day of the reader's next issue, if it is to be told.
+    """
+    context: dict[str, object] = {
+        "newsletter": contexts.newsletter_values(newsletter, language),
+        "days": links.CONFIRM_LIFETIME.days,
+        "next_issue": i18n.format_date(language, next_on, "full") if next_on else None,
+    }
     source = [
         __version__,
         kind.value,
@@ -97,24 +113,11 @@ def notice_variant(session: Session, newsletter: Newsletter, kind: MailKind, lan
     ).scalar_one_or_none()
     if found is not None:
         return found
-    nonce = message.new_nonce()
-    context["reader"] = _reader(nonce)
-    context["address"] = message.placeholder(nonce, "address")
-    context["confirm_url"] = links.url(f"/confirm/{message.placeholder(nonce, 'confirm')}")
-    rendered = _render(kind, language, context)
-    values = {
-        "newsletter_id": newsletter.id,
-        "kind": kind,
-        "language": language,
-        "digest": digest,
-        "nonce": nonce,
-        "headers": {**_sender_headers(newsletter), "Auto-Submitted": "auto-generated"},
-        "subject": rendered.subject,
-        "html": rendered.html,
-        "text": rendered.text,
-        "created_at": now,
-    }
-    session.execute(insert(Variant).values(**values).on_conflict_do_nothing())
+    session.execute(
+        insert(Variant)
+        .values(**_notice(newsletter, kind, language, context), digest=digest, created_at=now)
+        .on_conflict_do_nothing()
+    )
     return session.execute(select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))).scalar_one()
 
 
@@ -132,7 +135,7 @@ def desk_variant(
     By the shipped templates: what tells that an operator's own are broken must not need them. Raises InliningFailed.
     """
     nonce = message.new_nonce()
-    values = {**context, "newsletter": _newsletter(newsletter, language)}
+    values = {**context, "newsletter": contexts.newsletter_values(newsletter, language)}
     rendered = sandbox.render(kind.value, language=language, context=values, folders=())
     variant = Variant(
         newsletter_id=newsletter.id,
@@ -158,118 +161,43 @@ def preview(newsletter: Newsletter, issue: Issue, content: Content, language: st
         "since": i18n.format_date(language, now.date(), "long"),
         "preferences_url": links.url("/preferences"),
         "unsubscribe_url": links.url("/preferences"),
-        "is_tracked": False,
+        **contexts.measures(newsletter),
         "name": EXAMPLE_NAME,
     }
-    context = issue_context(newsletter, issue, content, language, reader=reader, now=now)
+    context = contexts.issue_context(newsletter, issue, content, language, reader=reader, now=now)
     rendered = _render(MailKind.ISSUE, language, context)
     return Preview(subject=rendered.subject, html=rendered.html, text=rendered.text)
 
 
 def web_version(newsletter: Newsletter, issue: Issue, content: Content, *, now: datetime) -> str:
     """Render the public copy of an issue, which holds no reader's link: its footer invites to subscribe."""
-    context = issue_context(newsletter, issue, content, newsletter.language, reader=None, now=now)
+    context = contexts.issue_context(newsletter, issue, content, newsletter.language, reader=None, now=now)
     return _render(MailKind.ISSUE, newsletter.language, context).html
 
 
-def issue_context(
-    newsletter: Newsletter,
-    issue: Issue,
-    content: Content,
-    language: str,
-    *,
-    reader: Mapping[str, object] | None,
-    now: datetime,
-) -> dict[str, object]:
-    """Return the plain values that templates/email/issue sees; `reader` is None in the web version."""
-    zone = schedules.zone(newsletter.timezone)
-    described = functools.partial(_article_of, content, zone=zone)
-    # What is written by hand says itself where each article stands.
-    loose = content.placed if issue.body is None else ()
-    articles = [(described(article, layout), layout) for article, layout in loose]
-    local = (issue.started_at or issue.scheduled_at or now).astimezone(zone)
+def _notice(newsletter: Newsletter, kind: MailKind, language: str, context: Mapping[str, object]) -> dict[str, object]:
+    """Render a mail that is no issue; return its columns."""
+    nonce = message.new_nonce()
+    rendered = _render(kind, language, {**context, **_noticed(kind, nonce)})
     return {
-        "newsletter": _newsletter(newsletter, language),
-        "issue": {
-            "title": merge.say(content.subject, reader),
-            "number": issue.number,
-            "date": local,
-            "preview_text": merge.say(content.preview_text, reader),
-            "body": bodies.blocks(issue, content, language, reader, described),
-            "introduction": merge.paragraphs(issue.introduction, reader, language),
-            "signature": newsletter.signature,
-            "web_url": links.url(f"/i/{issue.id}"),
-        },
-        "lead": next((article for article, layout in articles if layout == Layout.LEAD), None),
-        "sections": _sections([article for article, layout in articles if layout == Layout.CARD]),
-        "briefs": [article for article, layout in articles if layout == Layout.BRIEF],
-        "more": {"url": newsletter.site_url, "count": content.more} if content.more else None,
-        "corrections": [{"title": one.title, "url": one.url, "note": one.note} for one in content.corrections],
-        "removed": [_remark(one, zone) for one in content.removed],
-        "reader": reader,
-    }
-
-
-def _sections(cards: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """Group cards by topic in order of first appearance, those without one last; a single card keeps its own section."""
-    sections: dict[str, list[dict[str, object]]] = {}
-    for card in cards:
-        sections.setdefault(str(card["topic"] or ""), []).append(card)
-    last = {"": sections.pop("")} if "" in sections else {}
-    return [{"title": title, "articles": articles} for title, articles in (sections | last).items()]
-
-
-def _article_of(content: Content, article: Article, layout: Layout, *, zone: ZoneInfo) -> dict[str, object]:
-    corrected = [_remark(one, zone) for one in content.corrected.get(article.id, ())]
-    return {**_article(article, layout), "topic": content.topics.get(article.id), "corrected": corrected}
-
-
-def _remark(remark: contents.Remark, zone: ZoneInfo) -> dict[str, object]:
-    return {"date": remark.at.astimezone(zone), "note": remark.note}
-
-
-def _article(article: Article, layout: Layout) -> dict[str, object]:
-    return {
-        "title": article.title,
-        "url": article.url,
-        "excerpt": shorten(article.excerpt, EXCERPT_LENGTHS[layout]),
-        "author": article.author,
-        "minutes": article.minutes,
-        "image": _image(article, layout),
-        "is_locked": article.is_locked,
-        "published_at": article.published_at,
-    }
-
-
-def _image(article: Article, layout: Layout) -> dict[str, object] | None:
-    """Return the picture as it is shown, `width` and `height` in CSS pixels; None when we have none that fits the place."""
-    shown = pictures.shown(article.picture, layout) if article.picture else None
-    if shown is None:
-        return None
-    return {
-        "url": links.url(shown.path),
-        "width": shown.width,
-        "height": shown.height,
-        "alt": article.image_alt or article.title,
-        "credit": article.image_credit,
-    }
-
-
-def _newsletter(newsletter: Newsletter, language: str) -> dict[str, object]:
-    colors = brand.palette(newsletter.brand_color, newsletter.brand_color_dark)
-    return {
-        "name": newsletter.name,
-        "description": newsletter.description,
-        "url": newsletter.site_url,
+        "newsletter_id": newsletter.id,
+        "kind": kind,
         "language": language,
-        "publisher": newsletter.publisher,
-        "postal_address": newsletter.postal_address,
-        "brand_color": colors.light,
-        "brand_color_dark": colors.dark,
-        "logo": {"url": newsletter.logo_url, "width": newsletter.logo_width} if newsletter.logo_url else None,
-        "font": newsletter.font.value,
-        "sender_name": newsletter.sender_name,
-        "subscribe_url": links.url(f"/{newsletter.slug}"),
+        "nonce": nonce,
+        "headers": {**_sender_headers(newsletter), "Auto-Submitted": "auto-generated"},
+        "subject": rendered.subject,
+        "html": rendered.html,
+        "text": rendered.text,
+    }
+
+
+def _noticed(kind: MailKind, nonce: str) -> dict[str, object]:
+    """Return the part of a notice that differs from reader to reader, as placeholders."""
+    word = _CONFIRM_WORDS.get(kind, "confirm")
+    return {
+        "reader": _reader(nonce),
+        "address": message.placeholder(nonce, "address"),
+        "confirm_url": links.url(f"/{word}/{message.placeholder(nonce, 'confirm')}"),
     }
 
 
@@ -280,9 +208,19 @@ def _reader(nonce: str) -> dict[str, object]:
         "since": slot("since"),
         "preferences_url": links.url(f"/p/{slot('preferences')}"),
         "unsubscribe_url": links.url(f"/u/{slot('unsubscribe')}"),
-        "is_tracked": False,
+        **contexts.NOTHING_MEASURED,
         "nonce": nonce,
     }
+
+
+def _note_links(session: Session, variant: Variant) -> None:
+    """Write down the links that will be counted, by the numbers that they have in the mail."""
+    if {Tracked.CLICKS, Tracked.READERS}.isdisjoint(variant.tracks):
+        return
+    urls = tracked.targets(variant.html)
+    if urls:
+        rows = [{"variant_id": variant.id, "number": number, "url": url} for number, url in enumerate(urls, start=1)]
+        session.execute(insert(VariantLink), rows)
 
 
 def _check_fields(session: Session, issue: Issue, content: Content) -> None:
@@ -312,10 +250,19 @@ def _list_headers(newsletter: Newsletter, nonce: str) -> dict[str, str]:
         # RFC 2919 2: stable for as long as the newsletter lives.
         "List-Id": f"<{newsletter.slug}.{domain}>",
         # RFC 8058 3.1; on a line of its own, since nothing may be folded inside the brackets.
-        "List-Unsubscribe": f"\r\n <{one_click}>",
+        "List-Unsubscribe": f"\r\n <{one_click}>{_by_mail(nonce)}",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "Feedback-ID": f"{newsletter.id}:{newsletter.slug[:20]}:newsletter:mailer{newsletter.id:05d}"[:120],
     }
+
+
+def _by_mail(nonce: str) -> str:
+    """Return the second way to unsubscribe, for programs that know no other, if there is a mailbox that reads it."""
+    box = settings.load().unsubscribe_mailbox
+    if box is None:
+        return ""
+    name, _, domain = box.partition("@")
+    return f",\r\n <mailto:{name}+{message.placeholder(nonce, 'mailbox')}@{domain}?subject=unsubscribe>"
 
 
 def _prove(variant: Variant) -> None:

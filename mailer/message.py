@@ -19,10 +19,21 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final
 
-from mailer import dkim
+from mailer import dkim, links, quoting
 
 # What may differ between two readers of one variant.
-SLOTS: Final = ("address", "since", "confirm", "unsubscribe", "oneclick", "preferences", "date", "messageid")
+SLOTS: Final = (
+    "address",
+    "since",
+    "confirm",
+    "unsubscribe",
+    "oneclick",
+    "mailbox",
+    "preferences",
+    "tracker",
+    "date",
+    "messageid",
+)
 HEADER_ORDER: Final = (
     "From",
     "Reply-To",
@@ -42,12 +53,9 @@ LINE_LIMIT: Final = 76
 _WORD_LIMIT: Final = 75
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _NEEDS_NO_ENCODING = re.compile(r"(?!\.)[ -<>-~]{0,69}[!-<>-~]\Z")
-_QUOTED = tuple(
-    bytes((octet,)) if (33 <= octet <= 126 and octet != 61) or octet in (9, 32) else b"=%02X" % octet
-    for octet in range(256)
-)
 # What the slot of a merge field begins with; no other does.
 _FIELD: Final = "f"
+_ANY_PLACEHOLDER: Final = re.compile(f"q[0-9a-f]{{12}}(?:{'|'.join(SLOTS)}|{_FIELD}(?:[0-9a-f]{{2}})+)q", re.IGNORECASE)
 # What a slot holds (an attribute of Reader, or a field), and how its value is written where it stands; the date is no reader's.
 _Slot = tuple[str, Callable[[str], bytes]]
 _Segments = list[bytes | _Slot]
@@ -67,6 +75,7 @@ class Reader:
     unsubscribe: str = ""
     oneclick: str = ""
     preferences: str = ""
+    tracker: str = ""
     message_id: str
     fields: Mapping[str, str] = field(default_factory=dict)
 
@@ -128,6 +137,11 @@ def field_placeholder(nonce: str, name: str, fallback: str) -> str:
     return f"q{nonce}{_FIELD}{f'{name}|{fallback}'.encode().hex()}q"
 
 
+def has_placeholder(text: str) -> bool:
+    """Tell whether a placeholder of any rendering stands in a text."""
+    return _ANY_PLACEHOLDER.search(text) is not None
+
+
 def compile_message(
     *,
     nonce: str,
@@ -187,39 +201,6 @@ def mailbox(name: str, address: str, *, header: str) -> str:
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}" <{address}>'
     return f"{encode_text(name, first_line_used=len(header) + 2)}\r\n <{address}>"
-
-
-def quoted_printable(value: str, *, ends_line: bool = False) -> bytes:
-    """Encode text as quoted-printable to stand on lines of its own: lines ≤ 76, CRLF, no leading dot.
-
-    `ends_line`: a hard line end follows, not a soft one.
-    """
-    lines = value.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return b"\r\n".join(
-        _quoted_line(line.encode("utf-8", "replace"), ends_line=ends_line or n < len(lines) - 1)
-        for n, line in enumerate(lines)
-    )
-
-
-def _quoted_line(raw: bytes, *, ends_line: bool) -> bytes:
-    out: list[bytes] = []
-    width = 0
-    end = len(raw) - 1
-    for index, octet in enumerate(raw):
-        piece = _QUOTED[octet]
-        # White space before a hard line end is dropped on the way by some servers (RFC 2045 6.7 (3)).
-        if index == end and ends_line and octet in (9, 32):
-            piece = b"=%02X" % octet
-        if width == 0 and octet == 46:
-            piece = b"=2E"
-        if width + len(piece) > _WORD_LIMIT:
-            out.append(b"=\r\n")
-            width = 0
-            if octet == 46:
-                piece = b"=2E"
-        out.append(piece)
-        width += len(piece)
-    return b"".join(out)
 
 
 def _complete(headers: Mapping[str, str], *, nonce: str, subject: str, boundary: str) -> dict[str, str]:
@@ -287,7 +268,7 @@ def _split(find: re.Pattern[str], value: str, place: str) -> _Segments:
             # A soft line break on either side lets a value of any length stand on lines of its own.
             before = b"=\r\n" if index else b""
             after = b"=\r\n" if index < last else b""
-            segments.append(before + quoted_printable(piece, ends_line=index == last) + after)
+            segments.append(before + quoting.encode(piece, ends_line=index == last) + after)
     return segments
 
 
@@ -327,6 +308,8 @@ def _slot(name: str, place: str) -> _Slot:
         return _DATE
     if name == "messageid":
         return "message_id", str.encode
+    if name == "mailbox":
+        return "oneclick", _token_in_mailbox
     is_field = name.startswith(_FIELD)
     if place == "header":
         return name, _word_in_header if is_field else str.encode
@@ -356,6 +339,10 @@ def _unfold(value: bytes) -> bytes:
     return value.replace(b"\r\n ", b" ")
 
 
+def _token_in_mailbox(token: str) -> bytes:
+    return links.in_mailbox(token).encode("ascii")
+
+
 def _word_in_header(value: str) -> bytes:
     # Never nothing, so that the space before the next word stays a single one. A word of 39 octets also fits "Subject: ".
     value = value or " "
@@ -378,7 +365,7 @@ def _words_in_html(value: str) -> bytes:
 def _quoted_words(value: str) -> bytes:
     """Encode what comes again: dates with an accent, a reader's name in both parts. Odd addresses are few."""
     if "." in value:
-        return quoted_printable(value)
+        return quoting.encode(value)
     return binascii.b2a_qp(value.encode("utf-8", "replace"), istext=False).replace(b"=\n", b"=\r\n")
 
 

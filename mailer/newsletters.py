@@ -18,21 +18,26 @@ SLUG: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 # First words of our own addresses, which a newsletter's slug would hide.
 RESERVED_SLUGS: Final = frozenset(
     {
+        "account",
+        "address",
         "admin",
         "api",
         "archive",
+        "c",
         "check-inbox",
         "confirm",
         "healthz",
         "i",
         "img",
         "inbox",
+        "o",
         "p",
         "preferences",
         "readyz",
         "review",
         "robots",
         "s",
+        "sitemap",
         "static",
         "u",
     }
@@ -40,7 +45,21 @@ RESERVED_SLUGS: Final = frozenset(
 BOUNDS: Final = {"min_articles": 100, "max_articles": 100, "max_age_days": 3650, "max_wait_days": 365}
 USUAL: Final = {"min_articles": 1, "max_articles": 12, "max_age_days": 30, "max_wait_days": 14}
 # Fields that are true or false.
-SWITCHES: Final = ("is_paused", "offers_hour")
+SWITCHES: Final = (
+    "is_paused",
+    "offers_hour",
+    "asks_topics",
+    "asks_rhythm",
+    "sends_welcome",
+    "tracks_clicks",
+    "tracks_opens",
+    "tracks_readers",
+    "is_indexable",
+)
+LISTS: Final = ("include_categories", "exclude_categories", "form_sites")
+# As a browser names a site: https://courrier.example, without a path.
+_SITE: Final = re.compile(r"https?://(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?(?::[0-9]{1,5})?\Z")
+MOST_SITES: Final = 50
 LOGO_WIDTHS: Final = (24, 536)
 EDITABLE: Final = frozenset(
     {
@@ -71,6 +90,14 @@ EDITABLE: Final = frozenset(
         "include_categories",
         "exclude_categories",
         *policies.FIELDS,
+        "asks_topics",
+        "asks_rhythm",
+        "sends_welcome",
+        "form_sites",
+        "tracks_clicks",
+        "tracks_opens",
+        "tracks_readers",
+        "is_indexable",
     }
 )
 
@@ -262,6 +289,7 @@ def _checked(values: dict[str, object]) -> dict[str, object]:
     except policies.PolicyInvalid as error:
         raise NewsletterInvalid(str(error)) from error
     _check_forms(checked)
+    _check_sites(checked)
     _check_brand(checked)
     return checked
 
@@ -278,6 +306,17 @@ def _check_forms(checked: dict[str, object]) -> None:
     for name in ("name", "sender_name", "publisher", "postal_address"):
         if name in checked and (not str(checked[name]).strip() or len(str(checked[name])) > 300):
             raise NewsletterInvalid(f"{name} must be 1 to 300 characters.")
+
+
+def _check_sites(checked: dict[str, object]) -> None:
+    sites = checked.get("form_sites", [])
+    if not isinstance(sites, list) or len(sites) > MOST_SITES:
+        raise NewsletterInvalid(f"form_sites must be at most {MOST_SITES} sites.")
+    for one in sites:
+        if not _SITE.match(str(one)):
+            raise NewsletterInvalid(
+                f"form_sites must be sites such as https://courrier.example, not “{str(one)[:80]}”."
+            )
 
 
 def _check_brand(checked: dict[str, object]) -> None:

@@ -18,6 +18,7 @@ TICK: Final = "mailer.tick"
 READ_FEED: Final = "mailer.read_feed"
 FETCH_PICTURES: Final = "mailer.fetch_pictures"
 HANDLE_SIGNUP: Final = "mailer.handle_signup"
+SEND_LINK: Final = "mailer.send_link"
 MAKE_ISSUE: Final = "mailer.make_issue"
 START_ISSUE: Final = "mailer.start_issue"
 MAIL_DESK: Final = "mailer.mail_desk"
@@ -30,6 +31,7 @@ QUEUES: Final = {
     READ_FEED: "feeds",
     FETCH_PICTURES: "feeds",
     HANDLE_SIGNUP: "signups",
+    SEND_LINK: "signups",
     MAKE_ISSUE: "issues",
     START_ISSUE: "issues",
     MAIL_DESK: "signups",

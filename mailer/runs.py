@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, replacements, settings, takeover
+from mailer import clock, deliveries, moves, replacements, settings, takeover
 from mailer.journal import Journal
 from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Deferral, DeliveryOutcome, Outcome
@@ -97,6 +97,8 @@ def begin(session: Session, claim: deliveries.Claim, journal: Journal) -> Run:
     issue = None if claim.issue_id is None else session.get_one(Issue, claim.issue_id)
     emptied = replacements.take(session, claim) if issue is not None and issue.revision else frozenset()
     found = deliveries.recipients(session, claim, now=clock.now())
+    if issue is None:
+        found = moves.readdress(session, found)
     run = Run(
         claim=claim,
         journal=journal,

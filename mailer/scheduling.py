@@ -3,6 +3,7 @@
 Nothing here is remembered outside the database, so a tick that was lost is made good by the next.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -23,13 +24,15 @@ from mailer import (
     pictures,
     polling,
     queue,
+    readers,
     rechecking,
     rendering,
     reviewing,
     selection,
     settings,
+    signups,
     slots,
-    subscriptions,
+    tracking,
 )
 from mailer.db import transaction
 from mailer.models.content import Issue, Newsletter, PauseReason
@@ -61,6 +64,7 @@ class Found:
     feeds: list[int]
     has_pictures: bool
     signups: list[int]
+    link_requests: list[int]
     batches: int
     has_desk_mail: bool = False
 
@@ -77,13 +81,15 @@ def tick() -> Found:
             issues=issues.due_issues(session, now=now),
             feeds=polling.due_feeds(session, now=now, limit=FEEDS_A_TICK),
             has_pictures=pictures.is_any_due(session, now=now),
-            signups=subscriptions.waiting_requests(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
+            signups=signups.waiting(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
+            link_requests=readers.waiting_links(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
             batches=deliveries.count_due(session, now=now, limit=DOORBELLS),
             has_desk_mail=bool(deskmail.waiting(session, limit=1)),
         )
     with transaction() as session:
         for issue_id in issues.unfinished(session):
             issues.finish(session, issue_id, now=now)
+        tracking.mark_bursts(session, since=now - tracking.BURST_SPAN)
     expires = max(2 * settings.load().tick_seconds, 10)
     for due in found.slots:
         queue.enqueue(queue.MAKE_ISSUE, due.newsletter_id, expires_seconds=expires)
@@ -97,6 +103,8 @@ def tick() -> Found:
         queue.enqueue(queue.HANDLE_SIGNUP, request_id)
     if found.has_desk_mail:
         queue.enqueue(queue.MAIL_DESK, expires_seconds=expires)
+    for request_id in found.link_requests:
+        queue.enqueue(queue.SEND_LINK, request_id)
     for _ in range(found.batches):
         queue.enqueue(queue.SEND, expires_seconds=expires)
     return found
@@ -162,18 +170,29 @@ def start_issue(issue_id: int) -> bool:
 
 
 def answer_signups() -> None:
-    """Queue the mails of fresh sign-ups that no task has handled yet. For processes that send: all may be busy for long."""
+    """Queue the mails that answer fresh sign-ups and requests for the link, if no task has yet.
+
+    For processes that send: all may be busy for long.
+    """
     now = clock.now()
     with transaction() as session:
         fresh = now - SIGNUP_PATIENCE
-        waiting = subscriptions.waiting_requests(session, before=now, after=fresh, limit=SIGNUPS_AT_ONCE)
-    for request_id in waiting:
+        asked = signups.waiting(session, before=now, after=fresh, limit=SIGNUPS_AT_ONCE)
+        wanted = readers.waiting_links(session, before=now, after=fresh, limit=SIGNUPS_AT_ONCE)
+    answer(signups.handle, asked)
+    answer(readers.send_link, wanted)
+
+
+def answer(how: Callable[..., object], request_ids: Iterable[int]) -> None:
+    """Queue the mails that answer requests by number; `how` is signups.handle or the like, and does nothing twice."""
+    now = clock.now()
+    for request_id in request_ids:
         try:
             with transaction() as session:
-                subscriptions.handle_request(session, request_id, now=now)
+                how(session, request_id, now=now)
         except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
             # Sending goes on all the same; the tick comes back to it.
-            log.warning("sign-up not answered", request=request_id, error=str(error))
+            log.warning("request not answered", request=request_id, error=str(error))
 
 
 def mail_desk() -> None:

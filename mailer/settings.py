@@ -135,6 +135,18 @@ class Settings(BaseSettings):
         alias="MAILER_CHECK_LINKS",
         description="Whether the checks before sending ask a mail's links and pictures over the network.",
     )
+    unsubscribe_mailbox: str | None = Field(
+        None,
+        alias="MAILER_UNSUBSCRIBE_MAILBOX",
+        description="Mailbox that reads mails to unsubscribe+…, unsubscribe@lettre.example; then List-Unsubscribe names it too.",
+    )
+    keep_events_days: int = Field(
+        90,
+        ge=1,
+        le=400,
+        alias="MAILER_KEEP_EVENTS_DAYS",
+        description="How long single opens and clicks are kept before they become sums by day.",
+    )
     sandbox: bool = Field(
         False,
         alias="MAILER_SANDBOX",
@@ -142,6 +154,50 @@ class Settings(BaseSettings):
     )
     inbox_url: str | None = Field(
         None, alias="MAILER_INBOX_URL", description="Address of the local inbox's page, shown while in the sandbox."
+    )
+    signups_per_network: int = Field(
+        30,
+        ge=1,
+        alias="MAILER_SIGNUPS_PER_NETWORK",
+        description="Sign-ups that one network (/24 or /48) may send in ten minutes; beyond it a page says to wait.",
+    )
+    signups_per_address: int = Field(
+        6, ge=1, alias="MAILER_SIGNUPS_PER_ADDRESS", description="Sign-ups a day of one mailbox that are looked at."
+    )
+    signups_per_domain: int = Field(
+        200,
+        ge=1,
+        alias="MAILER_SIGNUPS_PER_DOMAIN",
+        description="Sign-ups an hour of addresses of one domain; large providers may have ten times as many.",
+    )
+    signups_per_hour: int = Field(
+        3000, ge=1, alias="MAILER_SIGNUPS_PER_HOUR", description="Sign-ups an hour in all; beyond it none is taken."
+    )
+    confirmations_per_day: int = Field(
+        3,
+        ge=1,
+        le=50,
+        alias="MAILER_CONFIRMATIONS_PER_DAY",
+        description="Confirmation mails a day to one address, over all newsletters.",
+    )
+    form_seconds: float = Field(
+        2,
+        ge=0,
+        le=60,
+        alias="MAILER_FORM_SECONDS",
+        description="A form that comes back sooner than this after it was shown is a robot's, and nothing happens.",
+    )
+    proof_of_work: bool = Field(
+        False,
+        alias="MAILER_PROOF_OF_WORK",
+        description="Have the browser calculate for about a second before it signs up; the form then needs JavaScript.",
+    )
+    confirm_share: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        alias="MAILER_CONFIRM_SHARE",
+        description="Warn when a smaller part of the last day's sign-ups than this was confirmed; 0 never.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),
@@ -196,6 +252,14 @@ class Settings(BaseSettings):
             ipaddress.ip_address(value)
         except ValueError:
             raise ValueError("must be a host's full name, lettre.example, or its IP address") from None
+        return value
+
+    @field_validator("unsubscribe_mailbox")
+    @classmethod
+    def _short_mailbox(cls, value: str | None) -> str | None:
+        # The token is 48 characters of the 64 that the part before the @ may have (RFC 5321 4.5.3.1.1).
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,15}@[A-Za-z0-9.-]+\.[A-Za-z]{2,63}", value):
+            raise ValueError("must be a plain address, at most 15 characters before the @")
         return value
 
     @field_validator("transports")

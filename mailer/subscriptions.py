@@ -1,4 +1,4 @@
-"""Subscriptions: asked for, confirmed, ended, resumed. Every change writes one line of the consent log."""
+"""Subscriptions: confirmed, ended, resumed; every change writes one line of the consent log. Asking is in signups.py."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -9,25 +9,24 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, joinedload
 
-from mailer import addresses, deliveries, links, mails
+from mailer import addresses, links
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
     EndedReason,
+    LeftBecause,
     SignupRequest,
     Subscriber,
     Subscription,
     SubscriptionState,
     Suppression,
 )
-from mailer.models.content import MailKind, Newsletter
-from mailer.models.deliveries import Batch, Delivery
+from mailer.models.content import Newsletter
 
-# At most one mail in ten minutes and three a day to an address that somebody types into the form.
-SHORT_PAUSE: Final = timedelta(minutes=10)
 DAY: Final = timedelta(days=1)
-NOTICES_A_DAY: Final = 3
 UNDO_LIFETIME: Final = timedelta(days=30)
+# Why the hash of an erased reader's address is kept; only their own confirmation undoes it.
+ERASED: Final = "erased"
 # Only who left by themselves may come back by a button.
 OWN_WILL: Final = (EndedReason.UNSUBSCRIBED, EndedReason.ONE_CLICK)
 
@@ -49,66 +48,6 @@ class Origin:
     network: str | None = None
 
 
-def request(
-    session: Session, newsletter: Newsletter, address: str, *, language: str, origin: Origin, now: datetime
-) -> int:
-    """Store what somebody typed into the form, without looking whether the address is known. Returns the request's id.
-
-    `address` must be normalised. A task decides later which mail leaves (`handle_request`).
-    """
-    values = {
-        "newsletter_id": newsletter.id,
-        "address": address,
-        "language": language,
-        "source": origin.source,
-        "form_version": origin.form_version or "",
-        "network": origin.network,
-        "created_at": now,
-    }
-    return session.execute(insert(SignupRequest).values(**values).returning(SignupRequest.id)).scalar_one()
-
-
-def handle_request(session: Session, request_id: int, *, now: datetime) -> int | None:
-    """Do what a sign-up asks for: queue a confirmation, a notice, or nothing. Returns the delivery's id, if one was queued.
-
-    Doing it twice does nothing the second time.
-    """
-    asked = session.execute(
-        select(SignupRequest)
-        .where(SignupRequest.id == request_id, SignupRequest.handled_at.is_(None))
-        .with_for_update(skip_locked=True)
-    ).scalar_one_or_none()
-    if asked is None:
-        return None
-    asked.handled_at = now
-    if is_suppressed(session, asked.address):
-        return None
-    newsletter = session.get_one(Newsletter, asked.newsletter_id)
-    origin = Origin(source=asked.source, form_version=asked.form_version, network=asked.network)
-    subscription = _find_or_create(session, newsletter, asked.address, language=asked.language, origin=origin, now=now)
-    asked.subscription_id = subscription.id
-    if not _may_be_mailed(session, subscription.id, now=now):
-        return None
-    kind = MailKind.ALREADY if subscription.state == SubscriptionState.CONFIRMED else MailKind.CONFIRM
-    if subscription.state == SubscriptionState.ENDED:
-        _to_pending(session, subscription, language=asked.language, origin=origin, now=now)
-    session.flush()
-    variant_id = mails.notice_variant(session, newsletter, kind, subscription.language, now=now)
-    return deliveries.queue_one(session, subscription_id=subscription.id, variant_id=variant_id, now=now)
-
-
-def waiting_requests(session: Session, *, before: datetime, limit: int, after: datetime | None = None) -> list[int]:
-    """List sign-ups that no task has handled, oldest first; with `after`, only younger ones."""
-    chosen = [SignupRequest.handled_at.is_(None), SignupRequest.created_at < before]
-    if after is not None:
-        chosen.append(SignupRequest.created_at > after)
-    return list(
-        session.execute(
-            select(SignupRequest.id).where(*chosen).order_by(SignupRequest.created_at).limit(limit)
-        ).scalars()
-    )
-
-
 def get(session: Session, subscription_id: int) -> Subscription:
     """Read a subscription with its subscriber and newsletter. Raises SubscriptionNotFound."""
     found = session.execute(
@@ -122,22 +61,19 @@ def get(session: Session, subscription_id: int) -> Subscription:
     return found
 
 
-def of_request(session: Session, request_id: int) -> int | None:
-    """Tell which subscription a sign-up led to; None before it was handled."""
-    return session.execute(
-        select(SignupRequest.subscription_id).where(SignupRequest.id == request_id)
-    ).scalar_one_or_none()
-
-
-def get_request(session: Session, request_id: int) -> SignupRequest | None:
-    """Read what somebody typed into the form; None once it was erased."""
-    return session.get(SignupRequest, request_id)
-
-
-def confirm(session: Session, subscription_id: int, *, asked_at: datetime, origin: Origin, now: datetime) -> bool:
+def confirm(
+    session: Session,
+    subscription_id: int,
+    *,
+    asked_at: datetime,
+    origin: Origin,
+    now: datetime,
+    detail: str | None = None,
+) -> bool:
     """Confirm by a link made at `asked_at`. Returns False if it was confirmed already, which changes nothing.
 
-    Raises SubscriptionNotFound, or SubscriptionGone if the reader left after the link was made.
+    `detail` goes to the consent log. Raises SubscriptionNotFound, or SubscriptionGone if the reader left after the link
+    was made.
     """
     confirmed = session.execute(
         update(Subscription)
@@ -151,7 +87,8 @@ def confirm(session: Session, subscription_id: int, *, asked_at: datetime, origi
         .execution_options(synchronize_session=False)
     )
     if confirmed.rowcount:  # type: ignore[attr-defined]
-        note_consent(session, subscription_id, ConsentEvent.CONFIRMED, origin=origin, now=now)
+        note_consent(session, subscription_id, ConsentEvent.CONFIRMED, origin=origin, now=now, detail=detail)
+        forgive_erasure(session, get(session, subscription_id).subscriber.address)
         return True
     if get(session, subscription_id).state != SubscriptionState.CONFIRMED:
         raise SubscriptionGone(f"This link was made on {asked_at:%Y-%m-%d}, before the subscription ended.")
@@ -184,12 +121,67 @@ def resume(session: Session, subscription_id: int, *, origin: Origin, now: datet
             Subscription.ended_at > now - UNDO_LIFETIME,
             Subscription.confirmed_at.is_not(None),
         )
-        .values(state=SubscriptionState.CONFIRMED, ended_at=None, ended_reason=None)
+        .values(state=SubscriptionState.CONFIRMED, ended_at=None, ended_reason=None, left_because=None)
         .execution_options(synchronize_session=False)
     )
     if not resumed.rowcount:  # type: ignore[attr-defined]
         return False
     note_consent(session, subscription_id, ConsentEvent.RESUMED, origin=origin, now=now)
+    return True
+
+
+def end_all(session: Session, subscription_id: int, *, origin: Origin, now: datetime) -> bool:
+    """End every subscription of this one's reader, at their wish. Returns False if there was none left.
+
+    Raises SubscriptionNotFound.
+    """
+    subscriber_id = get(session, subscription_id).subscriber_id
+    statement = select(Subscription.id).where(
+        Subscription.subscriber_id == subscriber_id, Subscription.state != SubscriptionState.ENDED
+    )
+    ended = [
+        end(session, one, EndedReason.UNSUBSCRIBED, origin=origin, now=now)
+        for one in session.execute(statement.order_by(Subscription.id)).scalars().all()
+    ]
+    return any(ended)
+
+
+def resume_all(session: Session, subscription_id: int, *, origin: Origin, now: datetime) -> bool:
+    """Undo `end` or `end_all`: what ended together comes back together. Returns False if this one could not.
+
+    Raises SubscriptionNotFound.
+    """
+    one = get(session, subscription_id)
+    statement = select(Subscription.id).where(
+        Subscription.subscriber_id == one.subscriber_id,
+        Subscription.ended_at == one.ended_at,
+        Subscription.id != subscription_id,
+    )
+    others = session.execute(statement.order_by(Subscription.id)).scalars().all() if one.ended_at else []
+    if not resume(session, subscription_id, origin=origin, now=now):
+        return False
+    for other in others:
+        resume(session, other, origin=origin, now=now)
+    return True
+
+
+def explain(session: Session, subscription_id: int, because: LeftBecause, *, origin: Origin, now: datetime) -> bool:
+    """Note why a reader left, if they left by themselves. Returns False if that is known or can't be told."""
+    explained = session.execute(
+        update(Subscription)
+        .where(
+            Subscription.id == subscription_id,
+            Subscription.ended_reason.in_(OWN_WILL),
+            Subscription.left_because.is_distinct_from(because),
+        )
+        .values(left_because=because)
+        .execution_options(synchronize_session=False)
+    )
+    if not explained.rowcount:  # type: ignore[attr-defined]
+        return False
+    note_consent(
+        session, subscription_id, ConsentEvent.CHANGED, origin=origin, now=now, detail=f"left_because={because}"
+    )
     return True
 
 
@@ -214,7 +206,7 @@ def add(
     if is_suppressed(session, address):
         raise SubscriptionGone("This address is suppressed and must not be mailed.")
     origin = Origin(source=proof)
-    subscription = _find_or_create(session, newsletter, address, language=language, origin=origin, now=now)
+    subscription = find_or_create(session, newsletter, address, language=language, origin=origin, now=now)
     if subscription.state == SubscriptionState.ENDED:
         raise SubscriptionGone("This reader has left; only they can come back, by the form.")
     if subscription.state == SubscriptionState.PENDING:
@@ -222,6 +214,47 @@ def add(
         session.flush()
         note_consent(session, subscription.id, ConsentEvent.IMPORTED, origin=origin, now=now)
     return subscription
+
+
+def find_or_create(
+    session: Session, newsletter: Newsletter, address: str, *, language: str, origin: Origin, now: datetime
+) -> Subscription:
+    """Return the subscription of an address, locked; a new one is pending, and its request logged."""
+    key = addresses.key(address)
+    session.execute(
+        upsert(Subscriber).values(address=address, address_key=key, created_at=now).on_conflict_do_nothing()
+    )
+    subscriber_id = session.execute(select(Subscriber.id).where(Subscriber.address_key == key)).scalar_one()
+    created = session.execute(
+        upsert(Subscription)
+        .values(
+            subscriber_id=subscriber_id,
+            newsletter_id=newsletter.id,
+            state=SubscriptionState.PENDING,
+            language=language,
+            source=origin.source,
+            requested_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(Subscription.id)
+    ).scalar_one_or_none()
+    if created is not None:
+        note_consent(session, created, ConsentEvent.REQUESTED, origin=origin, now=now)
+    return session.execute(
+        select(Subscription)
+        .where(Subscription.subscriber_id == subscriber_id, Subscription.newsletter_id == newsletter.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).scalar_one()
+
+
+def reopen(session: Session, subscription: Subscription, *, language: str, origin: Origin, now: datetime) -> None:
+    """Let somebody who left ask anew, as if for the first time."""
+    subscription.state, subscription.language = SubscriptionState.PENDING, language
+    subscription.requested_at, subscription.ended_at, subscription.ended_reason = now, None, None
+    subscription.paused_until, subscription.watermark, subscription.source = None, None, origin.source
+    subscription.left_because = None
+    note_consent(session, subscription.id, ConsentEvent.REQUESTED, origin=origin, now=now)
 
 
 def note_consent(
@@ -252,6 +285,18 @@ def is_suppressed(session: Session, address: str) -> bool:
     return session.execute(chosen).scalar_one_or_none() is not None
 
 
+def may_ask(session: Session, address: str) -> bool:
+    """Tell whether the form, and whoever has the mailbox, may have this address mailed: erased ones too, at their wish."""
+    chosen = select(Suppression.reason).where(Suppression.address_hash == addresses.fingerprint(address))
+    return session.execute(chosen).scalar_one_or_none() in (None, ERASED)
+
+
+def forgive_erasure(session: Session, address: str) -> None:
+    """Let an erased address be mailed again: its reader has come back by a link in a mail to it."""
+    hashed = addresses.fingerprint(address)
+    session.execute(delete(Suppression).where(Suppression.address_hash == hashed, Suppression.reason == ERASED))
+
+
 def truncate(host: str | None) -> str | None:
     """Cut an IP address to its /24 or /48 network, which is all that is ever stored. None if it is no address."""
     try:
@@ -270,52 +315,3 @@ def delete_unconfirmed(session: Session, *, now: datetime) -> int:
     gone = session.execute(delete(Subscription).where(*unconfirmed).returning(Subscription.id)).scalars().all()
     session.execute(delete(Subscriber).where(orphan, Subscriber.created_at < stale))
     return len(gone)
-
-
-def _find_or_create(
-    session: Session, newsletter: Newsletter, address: str, *, language: str, origin: Origin, now: datetime
-) -> Subscription:
-    key = addresses.key(address)
-    session.execute(
-        upsert(Subscriber).values(address=address, address_key=key, created_at=now).on_conflict_do_nothing()
-    )
-    subscriber_id = session.execute(select(Subscriber.id).where(Subscriber.address_key == key)).scalar_one()
-    created = session.execute(
-        upsert(Subscription)
-        .values(
-            subscriber_id=subscriber_id,
-            newsletter_id=newsletter.id,
-            state=SubscriptionState.PENDING,
-            language=language,
-            source=origin.source,
-            requested_at=now,
-        )
-        .on_conflict_do_nothing()
-        .returning(Subscription.id)
-    ).scalar_one_or_none()
-    if created is not None:
-        note_consent(session, created, ConsentEvent.REQUESTED, origin=origin, now=now)
-    return session.execute(
-        select(Subscription)
-        .where(Subscription.subscriber_id == subscriber_id, Subscription.newsletter_id == newsletter.id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).scalar_one()
-
-
-def _to_pending(session: Session, subscription: Subscription, *, language: str, origin: Origin, now: datetime) -> None:
-    subscription.state, subscription.language = SubscriptionState.PENDING, language
-    subscription.requested_at, subscription.ended_at, subscription.ended_reason = now, None, None
-    subscription.paused_until, subscription.watermark = None, None
-    note_consent(session, subscription.id, ConsentEvent.REQUESTED, origin=origin, now=now)
-
-
-def _may_be_mailed(session: Session, subscription_id: int, *, now: datetime) -> bool:
-    """Hold back when a confirmation or notice was queued a moment ago, or too many were today."""
-    queued = session.execute(
-        select(Batch.due_at)
-        .join(Delivery, Delivery.id == Batch.first_id)
-        .where(Delivery.subscription_id == subscription_id, Batch.issue_id.is_(None), Batch.due_at > now - DAY)
-    ).scalars()
-    earlier = sorted(queued)
-    return len(earlier) < NOTICES_A_DAY and (not earlier or now - earlier[-1] >= SHORT_PAUSE)

@@ -6,16 +6,20 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import journal, pictures, subscriptions
+from mailer import journal, pictures, readers, signups, subscriptions, tracking
 from mailer.models.deliveries import Batch, BatchState
 
 
 def clean_up(session: Session, *, now: datetime) -> int:
-    """Erase sign-ups that nobody confirmed while their link worked, and pictures that no mail showed.
+    """Erase what has served its time: sign-ups that nobody confirmed while their link worked, requests for a link and moves to
+    another address, pictures that no mail showed; and make sums of old single events.
 
     Returns how many subscriptions went.
     """
+    signups.warn_if_few_confirm(session, now=now)
     pictures.forget_unused(session, now=now)
+    readers.clean_up(session, now=now)
+    tracking.aggregate(session, now=now)
     return subscriptions.delete_unconfirmed(session, now=now)
 
 

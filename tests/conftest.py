@@ -18,10 +18,11 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from redis import Redis
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.orm import Session as DatabaseSession
 
-from mailer import db, links, queue, sending, settings
+from mailer import abuse, db, links, queue, sending, settings
 from mailer.embedded.processes import Supervisor
 from mailer.embedded.services import Servers, Services
 from mailer.migrations import run as migrations
@@ -181,6 +182,8 @@ def environment(
         # The articles of most tests have pages nowhere.
         "MAILER_CHECK_PAGES": "false",
         "MAILER_CHECK_LINKS": "false",
+        # Tests type fast.
+        "MAILER_FORM_SECONDS": "0",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
@@ -191,9 +194,12 @@ def environment(
 
 @pytest.fixture
 def installation(
-    environment: None, smtp_inbox: "SmtpInbox", migrated: Engine, monkeypatch: pytest.MonkeyPatch
+    environment: None, services: Servers, smtp_inbox: "SmtpInbox", migrated: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator["SmtpInbox"]:
     """A whole installation on the worker's own database, emptied afterwards; mail goes to the returned inbox."""
+    with Redis.from_url(services.redis_url) as redis:
+        # What other tests have counted, above all.
+        redis.flushdb()
     monkeypatch.setenv("MAILER_SMTP_URL", smtp_inbox.url)
     if str(migrated.url) in _USED_NUMBERS:
         _empty(migrated)
@@ -219,7 +225,9 @@ def forget() -> None:
         db.engine().dispose()
     if queue.client.cache_info().currsize:
         queue.client().close()
-    for cached in (settings.load, db.engine, links._key, queue.client):
+    if abuse.counter.cache_info().currsize:
+        abuse.counter().close()
+    for cached in (settings.load, db.engine, links._key, queue.client, abuse.counter):
         cached.cache_clear()
 
 

@@ -1,10 +1,11 @@
 """Rows that tests need, made by the domain's own functions where there are some."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
-from mailer import newsletters, subscriptions
+from mailer import newsletters, signups, subscriptions
 from mailer.feeds.urls import canonical_url
 from mailer.models.audience import Subscription
 from mailer.models.content import Article, Feed, Newsletter
@@ -58,6 +59,20 @@ def an_article(
     session.add(article)
     session.flush()
     return article
+
+
+def a_signup(
+    session: Session,
+    newsletter: Newsletter,
+    address: str = "lea@example.org",
+    *,
+    now: datetime,
+    origin: subscriptions.Origin | None = None,
+    **chosen: Any,
+) -> int:
+    """Somebody filled in the form in French; no task has seen it yet. Returns the request's id."""
+    asked = signups.Asked(**{"address": address, "language": "fr", **chosen})
+    return signups.request(session, newsletter.id, asked, origin=origin or subscriptions.Origin(), now=now)
 
 
 def readers(session: Session, newsletter: Newsletter, count: int, *, language: str = "fr") -> list[Subscription]:

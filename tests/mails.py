@@ -126,6 +126,9 @@ READER = {
     "preferences_url": f"https://lettre.example/p/{PLACEHOLDERS['preferences']}",
     "unsubscribe_url": f"https://lettre.example/u/{PLACEHOLDERS['unsubscribe']}",
     "is_tracked": False,
+    "counts_clicks": False,
+    "counts_opens": False,
+    "follows_readers": False,
 }
 ISSUE: dict[str, Any] = {
     "newsletter": NEWSLETTER,
@@ -174,7 +177,7 @@ CONFIRM = {
     "address": PLACEHOLDERS["address"],
     "days": 7,
 }
-ALREADY = {"newsletter": NEWSLETTER, "reader": READER}
+ALREADY = {"newsletter": NEWSLETTER, "reader": READER, "next_issue": "vendredi 28 novembre 2025"}
 REVIEW_LINKS = {act: f"https://lettre.example/review/{act}/{act * 10}" for act in ("send", "hold", "drop")}
 REVIEW = {
     "newsletter": NEWSLETTER,
@@ -203,7 +206,18 @@ ALERT = {
 CONTEXTS: dict[str, dict[str, Context]] = {
     "issue": {"full": ISSUE, "bare": BARE_ISSUE, "online": {**ISSUE, "reader": None}},
     "confirm": {"full": CONFIRM, "bare": {**CONFIRM, "newsletter": BARE_NEWSLETTER, "days": 1}},
-    "already": {"full": ALREADY, "bare": {**ALREADY, "newsletter": BARE_NEWSLETTER}},
+    **{
+        kind: {
+            "full": {**CONFIRM, "confirm_url": url},
+            "bare": {**CONFIRM, "confirm_url": url, "newsletter": BARE_NEWSLETTER},
+        }
+        for kind, url in (
+            ("manage", f"https://lettre.example/account/{PLACEHOLDERS['confirm']}"),
+            ("change_address", f"https://lettre.example/address/{PLACEHOLDERS['confirm']}"),
+            ("address_changed", ""),
+        )
+    },
+    "already": {"full": ALREADY, "bare": {**ALREADY, "newsletter": BARE_NEWSLETTER, "next_issue": None}},
     "review": {
         "full": REVIEW,
         "bare": {**REVIEW, "newsletter": BARE_NEWSLETTER, "leaves_on_silence": False, "recipients": 1}

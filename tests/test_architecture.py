@@ -22,7 +22,7 @@ FORBIDDEN_WORDS = re.compile(r"\b(campaigns?|blacklist(ed)?|delivered)\b", re.IG
 # The tracking parameters of other people's links are called so.
 MAY_SAY = {"at_(?:medium|campaign|link|link_id|link_type|link_origin|ptr_name)"}
 # Used without an import of ours: by FastAPI for forms, by zoneinfo, by SQLAlchemy's URL.
-USED_UNSEEN = {"python-multipart", "tzdata", "psycopg"}
+USED_UNSEEN = {"python-multipart", "tzdata", "psycopg", "httptools", "uvloop"}
 
 
 def test_imports_run_strictly_downward():

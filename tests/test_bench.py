@@ -25,6 +25,7 @@ from tests.factories import a_newsletter, an_article, readers
 from tests.source import ROOT
 
 SMALL = ["--recipients", "240", "--seconds", "2"]
+WEB = ("pixel", "click", "one_click", "subscribe")
 MESSAGE = b"Subject: Bonjour\r\n\r\nBonjour\r\n"
 ENVELOPE = b"MAIL FROM:<lettre@courrier.example>\r\nRCPT TO:<reader@example.org>\r\nDATA\r\n"
 ENVELOPE_CODES = [b"250", b"250", b"354"]
@@ -50,6 +51,9 @@ def test_small_runs_of_what_measures_give_their_figures() -> None:
         send = pool.submit(bench, "send", "--messages", "300", "--runs", "1")
         freeze = pool.submit(bench, "freeze", "--messages", "2000", "--runs", "1")
         overtake = pool.submit(bench, "overtake", "--messages", "2000", "--signups", "3")
+        web = pool.submit(bench, "web", "--seconds", "0.3", "--runs", "1", "--connections", "4")
+    assert has_figures(web.result(), "pixel", "click", "one_click", "subscribe")
+    assert {(web.result()[1][name]["errors"], web.result()[1][name]["lost"]) for name in WEB} == {(0, 0)}
     assert has_figures(send.result(), "messages_per_second", "cpu_us_per_message", "peak_rss_mb")
     assert has_figures(freeze.result(), "freeze_seconds", "claimed_per_second")
     assert has_figures(overtake.result(), "p95_seconds")

@@ -90,7 +90,7 @@ def test_a_newsletter_from_nothing(installation: SmtpInbox) -> None:
     shown = mailer("--json", "newsletter", "show", "hebdo").value
     assert (shown["name"], shown["cron"], len(shown["next_slots"])) == ("Le Courrier", "0 7 * * FRI", 5)
     assert mailer("subscribers", "add", "hebdo", "lea@example.org", "--proof", "paper").code == 0
-    assert mailer("--json", "subscribers", "stats", "hebdo").value == {"pending": 0, "confirmed": 1, "ended": 0}
+    assert mailer("--json", "subscribers", "stats", "hebdo").value["confirmed"] == 1
     assert mailer("subscribers", "unsubscribe", "hebdo", "lea@example.org").code == 0
     assert mailer("subscribers", "add", "hebdo", "lea@example.org", "--proof", "paper").code == 5
 

@@ -30,6 +30,7 @@ PROVEN = {
     "bin/bench": "test_bench.py, at a small scale",
     "bin/bench send --messages 20000 --json": "test_bench.py, with fewer messages",
     "bin/bench kill --recipients 4000 --kills 5 --seed 1 --json": "test_bench.py, with fewer recipients",
+    "bin/bench web --json": "test_bench.py, for a shorter time",
     "openssl genrsa -out r1.pem 2048": "tests/test_docs_sending.py",
     "openssl genpkey -algorithm ed25519 -out e1.pem": "tests/test_docs_sending.py",
     "chmod 640 r1.pem e1.pem": "tests/test_docs_sending.py",
@@ -55,7 +56,7 @@ PROVEN = {
 }
 OPTIONAL = "–"
 # Their mailer commands are run, in order, on an empty installation.
-TRIED = ("README.md", "README.fr.md", "docs/operating.md", "docs/settings.md")
+TRIED = ("README.md", "README.fr.md", "docs/operating.md", "docs/readers.md", "docs/settings.md")
 
 
 @pytest.mark.parametrize("readme", TRIED)

@@ -1,6 +1,7 @@
 """Tokens open one door each, and only genuine ones."""
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,3 +64,16 @@ def test_a_token_expires_but_still_says_whose_it_was() -> None:
 def test_a_message_id_is_the_same_on_every_attempt_and_different_for_each_delivery() -> None:
     assert links.message_id(1, "courrier.example") == links.message_id(1, "courrier.example")
     assert len({links.message_id(n, "courrier.example") for n in range(1000)}) == 1000
+
+
+def test_a_token_survives_the_small_letters_of_a_mailbox() -> None:
+    token = links.sign(Purpose.ONE_CLICK, 2**63 - 1, 2**32 - 1)
+    written = links.in_mailbox(token)
+    assert re.fullmatch(r"[a-z2-7]{48}", written)
+    assert links.from_mailbox(written) == links.from_mailbox(written.upper()) == token
+
+
+@pytest.mark.parametrize("text", ["", "x", "é" * 48, "1" * 48, "a" * 47])
+def test_a_cut_mailbox_is_no_token(text: str) -> None:
+    with pytest.raises(links.TokenInvalid):
+        links.read(Purpose.ONE_CLICK, links.from_mailbox(text))

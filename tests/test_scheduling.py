@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, newsletters, scheduling, sending, settings, subscriptions
+from mailer import clock, issues, newsletters, scheduling, sending, settings
 from mailer.db import transaction
 from mailer.models.content import Feed, Issue, IssueState, Slot, SlotResult
 from tests.conftest import SmtpInbox
-from tests.factories import a_newsletter, an_article, readers
+from tests.factories import a_newsletter, a_signup, an_article, readers
 
 
 def a_due_newsletter(*, reader_count: int = 2, articles: int = 1) -> int:
@@ -126,9 +126,7 @@ def test_a_process_that_sends_answers_fresh_signups_meanwhile(installation: Smtp
     with transaction() as session:
         newsletter = a_newsletter(session)
         for address in ("lea@example.org", "bek@example.org"):
-            subscriptions.request(
-                session, newsletter, address, language="fr", origin=subscriptions.Origin(), now=clock.now()
-            )
+            a_signup(session, newsletter, address, now=clock.now())
     sending.send_due(budget_seconds=5, meanwhile=scheduling.answer_signups)
     assert sorted(one.recipients[0] for one in installation.messages) == ["bek@example.org", "lea@example.org"]
     sending.send_due(budget_seconds=5, meanwhile=scheduling.answer_signups)
@@ -143,9 +141,6 @@ def test_a_broken_confirmation_template_does_not_stop_sending(
     monkeypatch.setenv("MAILER_TEMPLATES_DIR", str(tmp_path))
     settings.load.cache_clear()
     with transaction() as session:
-        newsletter = a_newsletter(session)
-        subscriptions.request(
-            session, newsletter, "lea@example.org", language="fr", origin=subscriptions.Origin(), now=clock.now()
-        )
+        a_signup(session, a_newsletter(session), now=clock.now())
     scheduling.answer_signups()
     assert installation.messages == []

@@ -9,12 +9,13 @@ import time
 import pytest
 from sqlalchemy import select, update
 
-from mailer import clock, deliveries, issues, journal, ledger, newsletters, sending, settings, subscriptions
+from mailer import clock, deliveries, issues, journal, ledger, newsletters, sending, settings, signups, subscriptions
 from mailer.db import transaction
 from mailer.models.audience import EndedReason
 from mailer.models.content import IssueState
 from mailer.models.deliveries import Batch, Outcome
 from tests.conftest import SmtpInbox
+from tests.factories import a_signup
 from tests.smtp_server import DROP, scripted_server
 from tests.started import equation, started_issue, state, use_server
 
@@ -224,11 +225,8 @@ def test_a_confirmation_overtakes_an_issue(installation: SmtpInbox, monkeypatch:
     settings.load.cache_clear()
     started_issue(5, batch_size=1)
     with transaction() as session:
-        newsletter = newsletters.get(session, "courrier")
-        request_id = subscriptions.request(
-            session, newsletter, "lea@example.org", language="fr", origin=subscriptions.Origin(), now=clock.now()
-        )
-        subscriptions.handle_request(session, request_id, now=clock.now())
+        request_id = a_signup(session, newsletters.get(session, "courrier"), now=clock.now())
+        signups.handle(session, request_id, now=clock.now())
     sending.send_due(budget_seconds=10)
     assert installation.messages[0].recipients == ("lea@example.org",)
     assert len(installation.messages) == 6

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import dkim as dkimpy
 
-from mailer import clock, issues, newsletters, sending, subscriptions
+from mailer import clock, issues, newsletters, sending, signups
 from mailer.db import transaction
 from mailer.models.content import IssueState
 from tests import wire
 from tests.conftest import DkimKeys, SmtpInbox
+from tests.factories import a_signup
 from tests.started import started_issue
 
 
@@ -17,15 +18,8 @@ def test_issues_and_confirmations_carry_both_signatures_and_they_verify(
 ) -> None:
     started_issue(3)
     with transaction() as session:
-        request_id = subscriptions.request(
-            session,
-            newsletters.get(session, "courrier"),
-            "lea@example.org",
-            language="fr",
-            origin=subscriptions.Origin(),
-            now=clock.now(),
-        )
-        subscriptions.handle_request(session, request_id, now=clock.now())
+        request_id = a_signup(session, newsletters.get(session, "courrier"), now=clock.now())
+        signups.handle(session, request_id, now=clock.now())
     sending.send_due(budget_seconds=10)
     assert len(installation.messages) == 4
     for one in installation.messages:

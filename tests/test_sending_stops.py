@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from mailer import clock, deliveries, issues, ledger, newsletters, sending, subscriptions
+from mailer import clock, deliveries, issues, ledger, newsletters, sending, signups
 from mailer.db import transaction
 from mailer.models.content import IssueState, WhenUncertain
 from mailer.models.deliveries import Batch, Deferral
 from tests.conftest import SmtpInbox
-from tests.factories import a_newsletter, an_article, readers
+from tests.factories import a_newsletter, a_signup, an_article, readers
 from tests.smtp_server import DROP, scripted_server
 from tests.started import equation, started_issue, state, use_server
 
@@ -137,11 +137,8 @@ def test_a_message_in_doubt_for_long_does_not_stop_the_others(
 def test_only_confirmations_are_sent_when_only_they_are_asked_for(installation: SmtpInbox) -> None:
     issue_id = started_issue(5)
     with transaction() as session:
-        newsletter = newsletters.get(session, "courrier")
-        request_id = subscriptions.request(
-            session, newsletter, "lea@example.org", language="fr", origin=subscriptions.Origin(), now=clock.now()
-        )
-        subscriptions.handle_request(session, request_id, now=clock.now())
+        request_id = a_signup(session, newsletters.get(session, "courrier"), now=clock.now())
+        signups.handle(session, request_id, now=clock.now())
     sending.send_due(budget_seconds=10, only_urgent=True)
     assert [one.recipients[0] for one in installation.messages] == ["lea@example.org"]
     assert equation(issue_id).settled == 0

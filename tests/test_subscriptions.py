@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from mailer import addresses, links, subscriptions, topics, wishes
+from mailer import addresses, links, signups, subscriptions, topics, wishes
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
@@ -23,7 +23,7 @@ from mailer.models.choices import Rhythm
 from mailer.models.content import MailKind, Variant
 from mailer.models.deliveries import Delivery
 from mailer.subscriptions import Origin
-from tests.factories import NOW, a_newsletter, readers
+from tests.factories import NOW, a_newsletter, a_signup, readers
 
 LATER = NOW + timedelta(hours=1)
 
@@ -31,8 +31,8 @@ LATER = NOW + timedelta(hours=1)
 def ask(session: Session, address: str = "lea@example.org", *, now=NOW) -> int | None:
     newsletter = session.execute(select(subscriptions.Newsletter)).scalar_one_or_none() or a_newsletter(session)
     origin = Origin(source="article", form_version="1", network="192.0.2.0/24")
-    request_id = subscriptions.request(session, newsletter, address, language="fr", origin=origin, now=now)
-    return subscriptions.handle_request(session, request_id, now=now)
+    request_id = a_signup(session, newsletter, address, origin=origin, now=now)
+    return signups.handle(session, request_id, now=now)
 
 
 def kinds(session: Session) -> list[MailKind]:
@@ -68,7 +68,7 @@ def test_asking_again_at_once_sends_nothing_more(session: Session) -> None:
 def test_at_most_three_mails_a_day(session: Session) -> None:
     for minutes in range(0, 600, 11):
         ask(session, now=NOW + timedelta(minutes=minutes))
-    assert len(kinds(session)) == subscriptions.NOTICES_A_DAY
+    assert len(kinds(session)) == 3
 
 
 def test_another_spelling_is_the_same_reader(session: Session) -> None:
@@ -94,10 +94,9 @@ def test_a_suppressed_address_gets_nothing(session: Session) -> None:
 
 
 def test_handling_a_request_twice_does_nothing_the_second_time(session: Session) -> None:
-    newsletter = a_newsletter(session)
-    request_id = subscriptions.request(session, newsletter, "lea@example.org", language="fr", origin=Origin(), now=NOW)
-    assert subscriptions.handle_request(session, request_id, now=NOW) is not None
-    assert subscriptions.handle_request(session, request_id, now=LATER) is None
+    request_id = a_signup(session, a_newsletter(session), now=NOW)
+    assert signups.handle(session, request_id, now=NOW) is not None
+    assert signups.handle(session, request_id, now=LATER) is None
 
 
 def test_confirmations_share_one_rendering(session: Session) -> None:
@@ -242,6 +241,6 @@ def test_who_comes_back_by_the_form_is_not_paused_any_more(session: Session) -> 
     paused = wish(session, reader.id, paused_until=NOW + timedelta(days=30))
     wishes.choose(session, reader.id, paused, origin=Origin(), now=NOW)
     subscriptions.end(session, reader.id, EndedReason.UNSUBSCRIBED, origin=Origin(), now=NOW)
-    asked = subscriptions.request(session, newsletter, "r0@example.org", language="fr", origin=Origin(), now=NOW)
-    subscriptions.handle_request(session, asked, now=NOW)
+    asked = a_signup(session, newsletter, "r0@example.org", now=NOW)
+    signups.handle(session, asked, now=NOW)
     assert wish(session, reader.id).paused_until is None

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailer import clock, links, newsletters, subscriptions, topics, wishes
+from mailer import clock, links, newsletters, settings, subscriptions, topics, wishes
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason, SubscriptionState
@@ -26,6 +26,7 @@ from tests.web_site import (
     sent_issue,
     signup_cookie,
     state,
+    wait_until,
 )
 
 CONFIRMED, PENDING, ENDED = SubscriptionState.CONFIRMED, SubscriptionState.PENDING, SubscriptionState.ENDED
@@ -219,7 +220,7 @@ def test_undo_is_for_a_month_and_for_who_left_by_themselves(
 def test_the_links_of_an_erased_reader_do_no_harm(site: Site) -> None:
     path = f"/u/{site.token(Purpose.UNSUBSCRIBE)}"
     for answer in (site.client.get(path), site.client.post(path)):
-        assert (answer.status_code, heading(answer)) == (200, "This address is already unsubscribed")
+        assert (answer.status_code, heading(answer)) == (200, "You’re already unsubscribed")
     assert site.client.post(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click").status_code == 200
 
 
@@ -242,8 +243,20 @@ def test_one_click_unsubscribes_however_the_body_is_encoded(site: Site, body: di
         response = site.client.post(path, **body)
         assert (response.status_code, response.content) == (200, b"")
         assert "set-cookie" not in response.headers
+    wait_until(lambda: state() == ENDED, seconds=1)
     with transaction() as session:
         assert subscriptions.get(session, 1).ended_reason == EndedReason.ONE_CLICK
+
+
+def test_one_click_asks_the_database_itself_where_the_disk_takes_nothing(
+    installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAILER_JOURNAL_DIR", "/proc/none")
+    settings.load.cache_clear()
+    with running_site(monkeypatch) as site:
+        confirmed_reader()
+        assert site.client.post(f"/u/{site.token(Purpose.ONE_CLICK)}/one-click", data=ONE_CLICK).status_code == 200
+        assert state() == ENDED
 
 
 def test_one_click_answers_an_unknown_token_alike(site: Site) -> None:
@@ -335,13 +348,26 @@ def test_looking_at_the_preferences_changes_nothing(site: Site) -> None:
     assert wish() == before
 
 
-@pytest.mark.parametrize("ticked", [[], ["economie", "societe"], ["unknown", "economie", "societe", "<b>"]])
-def test_all_topics_and_none_are_the_same(site: Site, ticked: list[str]) -> None:
+@pytest.mark.parametrize(
+    "ticked", [["*"], ["*", "societe"], ["economie", "societe"], ["unknown", "economie", "societe", "<b>"]]
+)
+def test_all_topics_are_no_choice(site: Site, ticked: list[str]) -> None:
     confirmed_reader()
     with_topics()
     choices = {"language": "fr", "rhythm": "each", "topic": ticked}
     assert site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data=choices).status_code == 200
     assert wish().topics == ()
+
+
+def test_without_a_topic_nothing_is_saved_and_the_page_says_what_to_do(site: Site) -> None:
+    confirmed_reader()
+    with_topics()
+    before = wish()
+    response = site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data={"language": "fr", "rhythm": "weekly"})
+    assert response.status_code == 422
+    assert response.text.count("Choisissez au moins un sujet, ou désinscrivez-vous") == 2
+    assert 'value="weekly" checked' in response.text
+    assert wish() == before
 
 
 @pytest.mark.parametrize("day", ["", "2001-01-01", "tomorrow", "0001-01-01", "9999-12-31", "2026-02-30"])
@@ -375,5 +401,13 @@ def test_the_preferences_of_who_left_lead_to_the_way_back(site: Site) -> None:
 
 def test_who_has_no_message_at_hand_learns_how_to_get_the_link(site: Site) -> None:
     page = site.client.get("/preferences").text
-    assert "au bas de chaque numéro" in page
-    assert 'href="/courrier"' in page
+    assert "Un message sous la main" in page
+    assert '<input id="email" type="email"' in page
+
+
+def test_the_links_of_a_paused_newsletter_still_end_the_subscription(site: Site) -> None:
+    confirmed_reader()
+    with transaction() as session:
+        newsletters.get(session, "courrier").is_paused = True
+    assert site.client.post(f"/u/{site.token(Purpose.UNSUBSCRIBE)}").status_code == 200
+    assert state() == ENDED

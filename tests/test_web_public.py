@@ -13,12 +13,11 @@ from mailer import clock, db, i18n, issues, links, newsletters, settings
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.models.audience import Subscription
-from mailer.web import public
+from mailer.web import signing_up
 from tests.conftest import SmtpInbox
 from tests.factories import an_article, readers
 from tests.web_server import browser
 from tests.web_site import (
-    COOKIE,
     Site,
     confirmed_reader,
     consents,
@@ -111,7 +110,7 @@ def test_a_sign_up_is_stored_with_its_proof_and_no_full_ip_address(site: Site) -
     assert (response.status_code, response.headers["location"]) == (303, "/check-inbox")
     (asked,) = requests()
     assert (asked.address, asked.language, asked.source) == ("Lea@example.org", "en", "article")
-    assert (asked.network, asked.form_version) == ("127.0.0.0/24", f"page-{public.FORM_VERSION}/en")
+    assert (asked.network, asked.form_version) == ("127.0.0.0/24", f"page-{signing_up.FORM_VERSION}/en")
 
 
 def test_a_multipart_form_works_as_well(site: Site) -> None:
@@ -135,7 +134,8 @@ def test_the_answer_is_the_same_for_a_known_and_an_unknown_address(site: Site) -
     answers = [site.subscribe(address) for address in ("r0@example.org", "nobody@example.org")]
     seen = []
     for answer in answers:
-        headers = {**answer.headers, "set-cookie": re.sub(r"signup=[\w-]{40};", "", answer.headers["set-cookie"])}
+        # One cookie has the request's number, the other what this browser itself has typed.
+        headers = {**answer.headers, "set-cookie": re.sub(r"=[\w-]{40,};", "=…;", answer.headers["set-cookie"])}
         headers.pop("date")
         seen.append((answer.status_code, answer.content, headers))
     assert seen[0] == seen[1]
@@ -175,7 +175,7 @@ def test_the_words_that_readers_agree_to_have_a_version(site: Site) -> None:
     page = site.client.get("/courrier").text
     words = re.sub(r"<[^>]+>", " ", page[page.index("<form") : page.index("</details>")]).split()
     digest = hashlib.sha256(" ".join(words).encode()).hexdigest()[:8]
-    assert (public.FORM_VERSION, digest) == ("1", "1af2c096"), (
+    assert (signing_up.FORM_VERSION, digest) == ("1", "1af2c096"), (
         "the words changed: raise FORM_VERSION and note the digest here"
     )
 
@@ -188,17 +188,21 @@ def test_only_the_browser_that_signed_up_sees_the_address(site: Site) -> None:
     assert "<b>lea@example.org</b>" in site.client.get("/check-inbox").text
     with browser(site.url) as other:
         assert "lea@" not in other.get("/check-inbox").text
-        assert "lea@" not in other.get("/check-inbox", headers={"Cookie": f"{COOKIE}={'A' * 40}"}).text
+        assert "lea@" not in other.get("/check-inbox", headers={"Cookie": f"mailer_typed={'A' * 80}"}).text
 
 
 def test_the_address_is_shown_for_an_hour_only(site: Site) -> None:
-    request_id = pending_reader()
-    old = links.sign_now(Purpose.REQUEST, request_id, clock.now() - timedelta(minutes=61))
-    assert "lea@" not in site.client.get("/check-inbox", headers={"Cookie": f"{COOKIE}={old}"}).text
+    for minutes, is_shown in ((59, True), (61, False)):
+        asked_at = int((clock.now() - timedelta(minutes=minutes)).timestamp())
+        sealed = links.seal(Purpose.TYPED, f"{asked_at}\ncourrier\nfr\nlea@example.org")
+        page = site.client.get("/check-inbox", headers={"Cookie": f"mailer_typed={sealed}"}).text
+        assert ("lea@" in page) is is_shown
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "; HttpOnly; Max-Age=86400; Path=/; SameSite=lax" in site.subscribe().headers["set-cookie"]
+    cookies = site.subscribe().headers["set-cookie"]
+    assert "; HttpOnly; Max-Age=86400; Path=/; SameSite=lax, mailer_typed=" in cookies
+    assert cookies.endswith("; HttpOnly; Max-Age=3600; Path=/; SameSite=lax")
     monkeypatch.setenv("MAILER_PUBLIC_URL", "https://lettre.example")
     settings.load.cache_clear()
     assert site.subscribe().headers["set-cookie"].endswith("; Secure")

@@ -19,6 +19,7 @@ from mailer import (
     pictures,
     sending,
     shrinking,
+    signups,
     subscriptions,
     topics,
 )
@@ -30,7 +31,7 @@ from mailer.models.content import Article, Issue, Newsletter, PauseReason
 from mailer.models.pictures import Picture
 from tests import wire
 from tests.conftest import DkimKeys, Received, SmtpInbox
-from tests.factories import a_newsletter, an_article, the_feed
+from tests.factories import a_newsletter, a_signup, an_article, the_feed
 from tests.newsroom import a_scheduled_newsletter, tick, to_desk
 from tests.told import told
 from tests.wire import Sent
@@ -279,9 +280,8 @@ def send_notices(inbox: SmtpInbox) -> list[Received]:
         for language in LANGUAGES:
             with transaction() as session:
                 newsletter, now = newsletters.get(session, "courrier"), clock.now()
-                asked = {"language": language, "origin": subscriptions.Origin(), "now": now}
-                request = subscriptions.request(session, newsletter, f"{kind}-{language}@example.org", **asked)
-                subscriptions.handle_request(session, request, now=now)
+                request = a_signup(session, newsletter, f"{kind}-{language}@example.org", language=language, now=now)
+                signups.handle(session, request, now=now)
     sending.send_due(budget_seconds=20)
     return list(inbox.messages)
 

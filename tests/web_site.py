@@ -1,25 +1,34 @@
 """A running service with one French newsletter, and what its readers did before a test."""
 
+import asyncio
 import contextlib
+import hashlib
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
 import pytest
-from sqlalchemy import func, select
+from fastapi import FastAPI
+from sqlalchemy import Text, cast, func, literal_column, select
 
-from mailer import clock, issues, links, newsletters, settings, subscriptions
+from mailer import clock, issues, links, moves, newsletters, settings, signups, subscriptions, topics
 from mailer.db import transaction
 from mailer.links import Purpose
+from mailer.models import Base
 from mailer.models.audience import Consent, EndedReason, SignupRequest, SubscriptionState
+from mailer.models.readers import AddressChange
 from mailer.subscriptions import Origin
 from mailer.web.app import create_app
-from tests.factories import a_newsletter, an_article, readers
+from tests.factories import a_newsletter, a_signup, an_article, readers
 from tests.web_server import browser, listening, serving
 
 COOKIE = "mailer_signup"
+
+# A method and a path.
+Request = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,16 @@ def running_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             yield Site(url=url, client=client)
 
 
+def asking_newsletter(**values: object) -> None:
+    """The newsletter's form asks for rhythm and topics, of which there are two."""
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        for slug in ("culture", "eau"):
+            topics.put(session, newsletter, slug, names={"fr": slug.title()}, rules={"categories": [slug]})
+        asked = {"asks_topics": True, "asks_rhythm": True, **values}
+        newsletters.edit(session, newsletter, values=asked, now=clock.now())
+
+
 def signup_cookie(request_id: int, *, made: timedelta = timedelta()) -> dict[str, str]:
     """The header of a browser that filled in the form `made` ago."""
     return {"Cookie": f"{COOKIE}={links.sign_now(Purpose.REQUEST, request_id, clock.now() - made)}"}
@@ -62,11 +81,9 @@ def signup_cookie(request_id: int, *, made: timedelta = timedelta()) -> dict[str
 def pending_reader(address: str = "lea@example.org") -> int:
     """Somebody filled in the form elsewhere, and the mail left. Returns the sign-up's id; the subscription is number 1."""
     with transaction() as session:
-        newsletter = newsletters.get(session, "courrier")
-        asked = subscriptions.request(
-            session, newsletter, address, language="fr", origin=Origin(), now=clock.now() - timedelta(minutes=5)
-        )
-        subscriptions.handle_request(session, asked, now=clock.now() - timedelta(minutes=5))
+        then = clock.now() - timedelta(minutes=5)
+        asked = a_signup(session, newsletters.get(session, "courrier"), address, now=then)
+        signups.handle(session, asked, now=then)
         return asked
 
 
@@ -83,6 +100,25 @@ def ended_reader(reason: EndedReason = EndedReason.UNSUBSCRIBED, *, ago: timedel
         subscriptions.end(session, 1, reason, origin=Origin(), now=clock.now() - ago)
 
 
+def account_path(*, made: timedelta = timedelta()) -> str:
+    """The link, mailed `made` ago, to all that is the reader's of subscription number 1."""
+    return f"/account/{links.sign_now(Purpose.MANAGE, 1, clock.now() - made)}"
+
+
+def moving_reader() -> None:
+    """r0@example.org is subscribed, as number 1, and the mail left that asks lea@new.example to take over."""
+    confirmed_reader()
+    with transaction() as session:
+        moves.ask(session, 1, "lea@new.example", now=clock.now())
+
+
+def new_address_path() -> str:
+    """The link of the mail that asks the new address of `moving_reader`."""
+    with transaction() as session:
+        confirmation_id = session.execute(select(AddressChange.confirmation_id)).scalar_one()
+    return f"/address/{links.sign_now(Purpose.CHANGE_ADDRESS, confirmation_id, clock.now())}"
+
+
 def sent_issue() -> int:
     """An issue is being sent to two readers. Returns its id."""
     now = clock.now()
@@ -93,6 +129,27 @@ def sent_issue() -> int:
         issue = issues.draft(session, newsletter, now=now)
         issues.start(session, issue, batch_size=10, now=now)
         return issue.id
+
+
+def answers(app: FastAPI, requests: Iterable[Request], form: Mapping[str, str]) -> dict[Request, httpx.Response]:
+    """Ask in this process, one after the other; what is posted has `form`."""
+
+    async def everything() -> dict[Request, httpx.Response]:
+        transport, found = httpx.ASGITransport(app=app), {}
+        async with httpx.AsyncClient(transport=transport, base_url=settings.load().public_url) as client:
+            for method, path in requests:
+                found[method, path] = await client.request(method, path, data=form if method == "POST" else None)
+        return found
+
+    return asyncio.run(everything())
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait for what a thread of the service does a moment after its answer."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        time.sleep(0.01)
 
 
 def state() -> SubscriptionState:
@@ -111,6 +168,16 @@ def consents() -> int:
     """How long the consent log is."""
     with transaction() as session:
         return session.execute(select(func.count()).select_from(Consent)).scalar_one()
+
+
+def fingerprint() -> str:
+    """What is in every row of every table."""
+    digest = hashlib.sha256()
+    with transaction() as session:
+        for table in Base.metadata.sorted_tables:
+            rows = session.execute(select(cast(literal_column(table.name), Text)).select_from(table)).scalars()
+            digest.update("\n".join([table.name, *sorted(rows)]).encode())
+    return digest.hexdigest()
 
 
 def heading(response: httpx.Response) -> str:

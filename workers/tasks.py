@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mailer import clock, fetching, polling, queue, rechecking, scheduling, sending, settings, subscriptions, upkeep
+from mailer import clock, fetching, polling, queue, readers, rechecking, scheduling, sending, settings, signups, upkeep
 from mailer.db import transaction
 from workers.app import app
 
@@ -30,10 +30,17 @@ def fetch_pictures() -> None:
 
 
 @app.task(name=queue.HANDLE_SIGNUP)
-def handle_signup(request_id: int) -> None:
-    """Answer what somebody typed into the form, by mail."""
+def handle_signup(*request_ids: int) -> None:
+    """Answer what people typed into the form, by mail."""
+    scheduling.answer(signups.handle, request_ids)
+    sending.send_due(budget_seconds=SEND_SECONDS, only_urgent=True)
+
+
+@app.task(name=queue.SEND_LINK)
+def send_link(request_id: int) -> None:
+    """Mail a reader the link to all that is theirs."""
     with transaction() as session:
-        subscriptions.handle_request(session, request_id, now=clock.now())
+        readers.send_link(session, request_id, now=clock.now())
     sending.send_due(budget_seconds=SEND_SECONDS, only_urgent=True)
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from lxml import etree
 
+from mailer import tracked
 from mailer.checks.mail import Facts, Found, Mail, found
 from mailer.findings import Code
 
@@ -91,7 +92,9 @@ def addresses(mail: Mail) -> tuple[list[str], list[str]]:
     """Return the web addresses of a mail's links and of its pictures, each once, in order."""
     links = dict.fromkeys(one.get("href", "").strip() for one in mail.elements("a", "area"))
     pictures = dict.fromkeys(one.get("src", "").strip() for one in mail.elements("img"))
-    return [one for one in links if _is_web(one)], [one for one in pictures if _is_web(one)]
+    # A counted link leads where the mail's own did; the pixel that counts is no picture.
+    led = dict.fromkeys(tracked.plain(one) for one in links)
+    return [one for one in led if _is_web(one)], tracked.without_pixels([one for one in pictures if _is_web(one)])
 
 
 def _forbidden(mail: Mail) -> Iterator[Found]:

@@ -21,7 +21,7 @@ from mailer import (
     schedules,
     selection,
 )
-from mailer.cli import amending, checks, output, settling, watching, writing
+from mailer.cli import amending, checks, measuring, output, settling, watching, writing
 from mailer.cli.newsletters import Slug
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
@@ -35,6 +35,7 @@ app.command()(settling.settle)
 app.command()(writing.edit)
 app.command()(amending.pull)
 app.command()(amending.replace)
+app.command()(measuring.stats)
 
 Policy = Annotated[
     WhenUncertain | None,

@@ -1,16 +1,19 @@
 """`mailer newsletter …`"""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
-from mailer import clock, newsletters, schedules, slots
+from mailer import clock, i18n, newsletters, schedules, slots, snippets
 from mailer.cli import output
 from mailer.db import transaction
 from mailer.models.content import Newsletter
 
-app = typer.Typer(no_args_is_help=True, help="Newsletters: list, show, add, edit, schedule.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, help="Newsletters: list, show, add, edit, schedule, form.", rich_markup_mode=None
+)
 
 Slug = Annotated[str, typer.Argument(metavar="NEWSLETTER", help="Its short name.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A field to set; may be repeated.")]
@@ -131,6 +134,31 @@ def schedule(
     output.emit({"cron": cron, "next_slots": slots}, text=text)
 
 
+@app.command()
+def form(
+    slug: Slug,
+    kind: Annotated[snippets.Kind, typer.Option(help="What to paste into the site.")] = snippets.Kind.HTML,
+    language: Annotated[str | None, typer.Option(help="Of the form; the newsletter's if left out.")] = None,
+    color: Annotated[str | None, typer.Option(help="Of its button, #0F5C5C; the newsletter's if left out.")] = None,
+    source: Annotated[str, typer.Option(help="Name of the place: sign-ups are counted by it.")] = "site",
+) -> None:
+    """Print a sign-up form to paste into a site.
+
+    Example:
+
+      mailer newsletter form hebdo --kind script --language fr --source article
+    """
+    with transaction() as session:
+        found = newsletters.get(session, slug)
+        if language is not None and language not in i18n.LANGUAGES:
+            raise newsletters.NewsletterInvalid(f"The language “{language}” is not one of {', '.join(i18n.LANGUAGES)}.")
+        if color is not None and not re.fullmatch(r"#[0-9A-Fa-f]{6}", color):
+            raise newsletters.NewsletterInvalid(f"“{color}” is not a colour such as #0F5C5C.")
+        look = snippets.Look(language=language or found.language, color=color or found.brand_color, source=source)
+        made = snippets.make(found, kind, look)
+    output.emit({"kind": kind.value, "code": made}, text=made.rstrip())
+
+
 def _next_slots(found: Newsletter, now: datetime) -> list[datetime]:
     if found.cron is None:
         return []
@@ -148,7 +176,7 @@ def _assignments(given: list[str] | None) -> dict[str, object]:
         if is_number and not value.isdecimal():
             raise newsletters.NewsletterInvalid(f"{name} must be a number, not “{value}”.")
         values[name] = int(value) if is_number else value == "true" if name in newsletters.SWITCHES else value
-        if name in ("include_categories", "exclude_categories"):
+        if name in newsletters.LISTS:
             values[name] = [part.strip() for part in value.split(",") if part.strip()]
     return values
 

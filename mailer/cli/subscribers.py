@@ -1,5 +1,6 @@
 """`mailer subscribers …`"""
 
+import dataclasses
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
 
@@ -7,17 +8,17 @@ import typer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import addresses, attributes, clock, newsletters, schedules, subscriptions, wishes
+from mailer import attributes, clock, newsletters, readers, schedules, subscriptions, wishes
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
-from mailer.models.audience import Consent, EndedReason, Subscriber, Subscription, SubscriptionState
+from mailer.models.audience import Consent, EndedReason, LeftBecause, Subscriber, Subscription, SubscriptionState
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Subscribers: list, show, add, choose, describe, unsubscribe, stats.",
+    help="Subscribers: list, show, add, choose, describe, unsubscribe, export, erase, stats.",
     rich_markup_mode=None,
 )
 
@@ -49,9 +50,9 @@ def list_(
 
 @app.command()
 def show(address: Address) -> None:
-    """Show a reader's subscriptions and every entry of the consent log."""
+    """Show a reader's subscriptions, every entry of the consent log, and how the newest mails ended."""
     with transaction() as session:
-        found = _find(session, address)
+        found = readers.find(session, address)
         rows = session.execute(select(Subscription).where(Subscription.subscriber_id == found.id)).scalars().all()
         entries = session.execute(
             select(Consent).where(Consent.subscription_id.in_([one.id for one in rows])).order_by(Consent.id)
@@ -62,11 +63,21 @@ def show(address: Address) -> None:
             for one in entries
         ]
         known = {"name": found.name, "attributes": dict(found.attributes)}
-        value = {"address": found.address, **known, "subscriptions": standing, "consents": consents}
+        happened = readers.timeline(session, found.id)
+        timeline = [dataclasses.asdict(one) for one in happened]
+        value = {
+            "address": found.address,
+            **known,
+            "subscriptions": standing,
+            "consents": consents,
+            "timeline": timeline,
+        }
     lines = [found.address]
     lines += [f"  {name}: {text}" for name, text in {"name": known["name"], **found.attributes}.items() if text]
     lines += [f"  subscription {one['id']}: {one['state']}" for one in standing]
-    lines += [f"  {one['at']}  {one['event']}  {one['source'] or ''}" for one in consents]
+    for one in happened:
+        about = "  ".join(part for part in (one.about, one.source, one.network) if part)
+        lines.append(f"  {one.at:%Y-%m-%d %H:%M}  {one.what:10}  {about}".rstrip())
     output.emit(value, text="\n".join(lines))
 
 
@@ -144,7 +155,7 @@ def describe(
     if len(values) < len(set_):
         raise attributes.AttributeInvalid("--set takes FIELD=VALUE, each field once.")
     with transaction() as session:
-        found = _find(session, address)
+        found = readers.find(session, address)
         attributes.change(session, found, values)
         value = {"address": found.address, "name": found.name, "attributes": found.attributes}
     output.emit(value, text="Noted.")
@@ -162,26 +173,50 @@ def unsubscribe(slug: Slug, address: Address) -> None:
 
 
 @app.command()
+def export(address: Address) -> None:
+    """Print all that is kept of a reader, as JSON, for whoever asks for their data.
+
+    Example:
+
+      mailer subscribers export lea@example.org > lea.json
+    """
+    with transaction() as session:
+        kept = readers.export(session, readers.find(session, address).id)
+    typer.echo(readers.as_json(kept), nl=False)
+
+
+@app.command()
+def erase(address: Address, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Erase all that is kept of a reader, at their wish. A hash of the address stays, so that no import brings them back."""
+    if not yes:
+        typer.confirm("Erase this reader for good?", abort=True, err=True)
+    with transaction() as session:
+        readers.erase(session, readers.find(session, address).id, now=clock.now())
+    output.emit({"erased": True}, text="Erased. A hash of the address stays.")
+
+
+@app.command()
 def stats(slug: Slug) -> None:
-    """Count a newsletter's subscribers by state."""
+    """Count a newsletter's subscribers by state, and why those left who told."""
     with transaction() as session:
         newsletter_id = newsletters.get(session, slug).id
         statement = select(Subscription.state, func.count()).where(Subscription.newsletter_id == newsletter_id)
         counts = {row[0].value: row[1] for row in session.execute(statement.group_by(Subscription.state))}
+        reasons = select(Subscription.left_because, func.count()).where(
+            Subscription.newsletter_id == newsletter_id, Subscription.left_because.is_not(None)
+        )
+        told = {f"{row[0]}": row[1] for row in session.execute(reasons.group_by(Subscription.left_because))}
     value = {state.value: counts.get(state.value, 0) for state in SubscriptionState}
-    output.emit(value, text="\n".join(f"{state:10} {count}" for state, count in value.items()))
-
-
-def _find(session: Session, address: str) -> Subscriber:
-    key = addresses.key(addresses.normalise(address))
-    found = session.execute(select(Subscriber).where(Subscriber.address_key == key)).scalar_one_or_none()
-    if found is None:
-        raise subscriptions.SubscriptionNotFound("No subscriber has this address.")
-    return found
+    because = {reason.value: told.get(reason.value, 0) for reason in LeftBecause}
+    lines = [f"{name:16} {count}" for name, count in {**value, **because}.items()]
+    output.emit({**value, "left_because": because}, text="\n".join(lines))
 
 
 def _subscription(session: Session, newsletter: Newsletter, address: str) -> Subscription:
-    chosen = (Subscription.subscriber_id == _find(session, address).id, Subscription.newsletter_id == newsletter.id)
+    chosen = (
+        Subscription.subscriber_id == readers.find(session, address).id,
+        Subscription.newsletter_id == newsletter.id,
+    )
     found = session.execute(select(Subscription).where(*chosen)).scalar_one_or_none()
     if found is None:
         raise subscriptions.SubscriptionNotFound(f"This address has no subscription to “{newsletter.slug}”.")
@@ -225,4 +260,5 @@ def _value(one: Subscription, address: str) -> dict[str, object]:
         "confirmed_at": one.confirmed_at,
         "ended_at": one.ended_at,
         "ended_reason": one.ended_reason,
+        "left_because": one.left_because,
     }

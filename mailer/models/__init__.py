@@ -1,6 +1,19 @@
 """The tables, one module a subject. Import this package to have them all registered."""
 
-from mailer.models import accounts, audience, choices, content, corrections, deliveries, desk, intake, pictures, tokens
+from mailer.models import (
+    accounts,
+    audience,
+    choices,
+    content,
+    corrections,
+    deliveries,
+    desk,
+    intake,
+    pictures,
+    readers,
+    tokens,
+    tracking,
+)
 from mailer.models.base import Base
 
 __all__ = [
@@ -14,5 +27,7 @@ __all__ = [
     "desk",
     "intake",
     "pictures",
+    "readers",
     "tokens",
+    "tracking",
 ]

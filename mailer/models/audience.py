@@ -27,6 +27,17 @@ class EndedReason(enum.StrEnum):
     COMPLAINED = "complained"
     BOUNCED = "bounced"
     REMOVED = "removed"
+    # The reader gets the newsletter at another address of theirs.
+    MOVED = "moved"
+
+
+class LeftBecause(enum.StrEnum):
+    """What a reader who left may tell us by one press of a button."""
+
+    TOO_MANY = "too_many"
+    NOT_INTERESTED = "not_interested"
+    NEVER_ASKED = "never_asked"
+    OTHER = "other"
 
 
 class ConsentEvent(enum.StrEnum):
@@ -36,6 +47,7 @@ class ConsentEvent(enum.StrEnum):
     CONFIRMED = "confirmed"
     IMPORTED = "imported"
     CHANGED = "changed"
+    MOVED = "moved"
     ENDED = "ended"
     RESUMED = "resumed"
 
@@ -81,11 +93,14 @@ class Subscription(Base):
     # When issues arrive, in the reader's IANA zone; None for at once.
     hour: Mapped[int | None] = mapped_column(SmallInteger)
     timezone: Mapped[str | None]
+    # Since when this reader agrees that it is noted which issues they open and which links they follow; None if they don't.
+    tracking_agreed_at: Mapped[datetime | None]
     source: Mapped[str | None]
     requested_at: Mapped[datetime]
     confirmed_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     ended_reason: Mapped[EndedReason | None]
+    left_because: Mapped[LeftBecause | None]
 
     subscriber: Mapped[Subscriber] = relationship(lazy="raise")
     newsletter: Mapped[Newsletter] = relationship(lazy="raise")
@@ -94,6 +109,7 @@ class Subscription(Base):
         UniqueConstraint("subscriber_id", "newsletter_id"),
         CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_has_time"),
         CheckConstraint("(state = 'ended') = (ended_reason IS NOT NULL)", name="ended_has_reason"),
+        CheckConstraint("left_because IS NULL OR state = 'ended'", name="left_is_ended"),
         CheckConstraint("state <> 'confirmed' OR confirmed_at IS NOT NULL", name="confirmed_has_time"),
         CheckConstraint("(hour IS NULL) = (timezone IS NULL)", name="hour_has_zone"),
         CheckConstraint("hour BETWEEN 0 AND 23", name="hour_of_day"),
@@ -115,11 +131,18 @@ class SignupRequest(Base):
     source: Mapped[str | None]
     form_version: Mapped[str]
     network: Mapped[str | None]
+    # What was chosen on the form, for the subscription once it is confirmed.
+    topics: Mapped[list[str]] = mapped_column(server_default="[]")
+    rhythm: Mapped[Rhythm] = mapped_column(server_default="each")
+    agrees_to_tracking: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime]
     handled_at: Mapped[datetime | None]
     subscription_id: Mapped[int | None] = mapped_column(ForeignKey("subscriptions.id", ondelete="CASCADE"), index=True)
 
-    __table_args__ = (Index("ix_signup_requests_waiting", "created_at", postgresql_where=text("handled_at IS NULL")),)
+    __table_args__ = (
+        Index("ix_signup_requests_waiting", "created_at", postgresql_where=text("handled_at IS NULL")),
+        Index("ix_signup_requests_created_at", "created_at"),
+    )
 
 
 class Consent(Base):

@@ -87,6 +87,9 @@ class MailKind(enum.StrEnum):
     # These two go to the newsroom only.
     REVIEW = "review"
     ALERT = "alert"
+    MANAGE = "manage"
+    CHANGE_ADDRESS = "change_address"
+    ADDRESS_CHANGED = "address_changed"
 
 
 class Font(enum.StrEnum):
@@ -149,6 +152,17 @@ class Newsletter(Base):
     stale_percent: Mapped[int | None] = mapped_column(SmallInteger)
     stale_hours: Mapped[int] = mapped_column(SmallInteger, server_default="24")
     when_stale: Mapped[WhenStale] = mapped_column(server_default="hold")
+    # The sign-up form: what it asks beyond the address, and the sites that may show it in a frame (any, if empty).
+    asks_topics: Mapped[bool] = mapped_column(server_default=sql("false"))
+    asks_rhythm: Mapped[bool] = mapped_column(server_default=sql("false"))
+    form_sites: Mapped[list[str]] = mapped_column(server_default="[]")
+    # What is counted, each a switch of its own (models.tracking.Tracked); and whether search engines may list its issues.
+    tracks_clicks: Mapped[bool] = mapped_column(server_default=sql("false"))
+    tracks_opens: Mapped[bool] = mapped_column(server_default=sql("false"))
+    tracks_readers: Mapped[bool] = mapped_column(server_default=sql("false"))
+    is_indexable: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # Whether who confirms gets the last issue at once.
+    sends_welcome: Mapped[bool] = mapped_column(server_default=sql("false"))
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -363,6 +377,8 @@ class Variant(Base):
     # What deliveries that have not left get instead; or nothing of it was left, and they are skipped.
     replaced_by: Mapped[int | None] = mapped_column(ForeignKey("variants.id"))
     withdrawn_at: Mapped[datetime | None]
+    # What was counted when it was made: values of models.tracking.Tracked.
+    tracks: Mapped[list[str]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime]
 
     __table_args__ = (

@@ -56,6 +56,8 @@ class Delivery(Base):
         # Nobody gets an issue twice; led by the reader, it also answers "what did X get?".
         Index("uq_deliveries_subscription_id_issue_id", "subscription_id", "issue_id", unique=True),
         CheckConstraint("address IS NULL OR (issue_id IS NULL AND subscription_id IS NULL)", name="newsroom_only"),
+        # Mails to one reader, with those that welcome by the last issue: its variant tells what they held.
+        Index("ix_deliveries_single", "variant_id", postgresql_where=text("issue_id IS NULL")),
     )
 
 

@@ -1,19 +1,25 @@
 """The web application: `uvicorn --no-proxy-headers mailer.web.app:app`. Which pages there are is on this page."""
 
+import asyncio
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
+import structlog
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from mailer import db, logs, settings
+from mailer import db, events, logs, settings
 from mailer.web import (
+    account,
     admin,
     assets,
+    collecting,
     confirmation,
     errors,
+    issues,
     middleware,
     pictures,
     preferences,
@@ -21,10 +27,13 @@ from mailer.web import (
     public,
     pushing,
     reviewing,
+    signing_up,
+    tracking,
     unsubscribing,
 )
 
 ROUTERS: Final = (
+    signing_up.hot,
     probes.router,
     assets.router,
     pictures.router,
@@ -33,9 +42,12 @@ ROUTERS: Final = (
     preferences.router,
     reviewing.router,
     pushing.router,
+    account.router,
     admin.router,
-    # Last: its /{slug} matches every first word that nobody else took.
     public.router,
+    issues.router,
+    # Last: its /{slug} matches every first word that nobody else took.
+    signing_up.router,
 )
 
 
@@ -52,6 +64,7 @@ def create_app() -> FastAPI:
         settings.load()
     except settings.SettingsInvalid as error:
         raise SystemExit(f"mailer: {error}") from None
+    recorder = tracking.new_recorder()
     app = FastAPI(
         title="mailer",
         docs_url=None,
@@ -59,24 +72,33 @@ def create_app() -> FastAPI:
         openapi_url=None,
         # The redirect would be built from the Host header, which anybody can write.
         redirect_slashes=False,
-        lifespan=_lifespan,
+        lifespan=functools.partial(_lifespan, recorder),
         # The first is the outermost.
         middleware=[
+            Middleware(tracking.Front, recorder=recorder),
             Middleware(middleware.SecurityHeaders),
             Middleware(middleware.Incidents),
             Middleware(middleware.BodyLimit),
         ],
         exception_handlers=errors.HANDLERS,
     )
+    app.state.collector = collecting.Collector()
     for router in ROUTERS:
         app.include_router(router)
     return app
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(recorder: events.Recorder, _app: FastAPI) -> AsyncIterator[None]:
     logs.set_up()
+    # Also takes over at once what a killed process was told.
+    try:
+        recorder.start()
+    except events.QueueBroken as error:
+        # Pages work all the same, and one-click asks the database itself.
+        structlog.get_logger().error("local queue broken", error=str(error))
     logging.getLogger("uvicorn.access").addFilter(middleware.without_secrets)
     yield
+    await asyncio.to_thread(recorder.stop)
     if db.engine.cache_info().currsize:
         db.engine().dispose()

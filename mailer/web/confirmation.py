@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import clock, links, newsletters, subscriptions
+from mailer import clock, links, newsletters, signups, subscriptions
 from mailer.db import transaction
 from mailer.models.audience import Subscription, SubscriptionState
-from mailer.web import dependencies, pages, public, rhythm
+from mailer.web import collecting, dependencies, pages, public, rhythm
 
 router = APIRouter(prefix="/confirm")
 
@@ -30,7 +30,7 @@ def open_link(request: Request, token: str) -> Response:
         if subscription.state == SubscriptionState.CONFIRMED:
             return _confirmed(request, session, subscription, is_new=False, now=now)
         if _is_same_browser(request, session, subscription, now=now):
-            return _confirm(request, session, subscription, asked_at=asked_at, now=now)
+            return _confirm(request, session, subscription, asked_at=asked_at, now=now, is_same_browser=True)
         return pages.render(
             request,
             "confirm",
@@ -49,7 +49,8 @@ def press_button(request: Request, token: str) -> Response:
         subscription, asked_at = _read(session, token, now=now)
         if asked_at is None:
             return _expired(request, subscription, token)
-        return _confirm(request, session, subscription, asked_at=asked_at, now=now)
+        is_same_browser = _is_same_browser(request, session, subscription, now=now)
+        return _confirm(request, session, subscription, asked_at=asked_at, now=now, is_same_browser=is_same_browser)
 
 
 @router.post("/{token}/again")
@@ -58,17 +59,13 @@ def ask_again(request: Request, token: str) -> Response:
     now = clock.now()
     with transaction() as session:
         subscription, _ = _read(session, token, now=now)
-        request_id = subscriptions.request(
-            session,
-            subscription.newsletter,
-            subscription.subscriber.address,
-            language=subscription.language,
-            origin=dependencies.origin(request, source="expired link"),
-            now=now,
-        )
-    public.ring_for_signup(request_id)
+        asked = signups.Asked(address=subscription.subscriber.address, language=subscription.language)
+        origin = dependencies.origin(request, source="expired link")
+        request_id = signups.request(session, subscription.newsletter_id, asked, origin=origin, now=now)
+    collecting.ring_for_signups([request_id])
     response = RedirectResponse("/check-inbox", status_code=303)
-    dependencies.remember_signup(response, request_id, now=now)
+    typed = dependencies.Typed(slug=subscription.newsletter.slug, language=asked.language, address=asked.address)
+    dependencies.remember_signup(response, request_id, typed, now=now)
     return response
 
 
@@ -85,19 +82,27 @@ def _read(session: Session, token: str, *, now: datetime) -> tuple[Subscription,
 
 
 def _is_same_browser(request: Request, session: Session, subscription: Subscription, *, now: datetime) -> bool:
-    if request.method != "GET" or dependencies.is_prefetch(request):
+    if request.method == "HEAD" or dependencies.is_prefetch(request):
         return False
     lifetime = dependencies.SAME_BROWSER_LIFETIME
     request_id = dependencies.remembered_signup(request, lifetime=lifetime, now=now)
-    return request_id is not None and subscriptions.of_request(session, request_id) == subscription.id
+    return request_id is not None and signups.subscription_of(session, request_id) == subscription.id
 
 
 def _confirm(
-    request: Request, session: Session, subscription: Subscription, *, asked_at: datetime, now: datetime
+    request: Request,
+    session: Session,
+    subscription: Subscription,
+    *,
+    asked_at: datetime,
+    now: datetime,
+    is_same_browser: bool,
 ) -> Response:
     origin = dependencies.origin(request, source="confirmation link")
     try:
-        is_new = subscriptions.confirm(session, subscription.id, asked_at=asked_at, origin=origin, now=now)
+        is_new = signups.confirm(
+            session, subscription, asked_at=asked_at, origin=origin, now=now, is_same_browser=is_same_browser
+        )
     except subscriptions.SubscriptionGone:
         return _expired(request, subscription, None)
     return _confirmed(request, session, subscription, is_new=is_new, now=now)
@@ -131,6 +136,7 @@ def _expired(request: Request, subscription: Subscription, token: str | None) ->
         language=dependencies.language(request, subscription.language),
         status=410,
         newsletter=pages.publication(subscription.newsletter),
+        is_confirmation=True,
         again=token and f"/confirm/{token}/again",
         offered=[],
     )

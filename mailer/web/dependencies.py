@@ -1,6 +1,7 @@
 """What pages ask of a request: its language, where it comes from, and the sign-up that this browser made."""
 
 import ipaddress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,8 +12,20 @@ from mailer import i18n, links, settings, subscriptions
 from mailer.subscriptions import Origin
 
 SIGNUP_COOKIE: Final = "mailer_signup"
+TYPED_COOKIE: Final = "mailer_typed"
+# How long "check your inbox" shows the address that this browser typed.
+TYPED_LIFETIME: Final = timedelta(hours=1)
 # How long the browser that filled in the form confirms without a button (same-browser rule).
 SAME_BROWSER_LIFETIME: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """What a browser typed into the form: of a newsletter by its slug, with the form's language."""
+
+    slug: str
+    language: str
+    address: str
 
 
 def chosen_language(request: HTTPConnection) -> str | None:
@@ -47,16 +60,26 @@ def client_host(request: HTTPConnection) -> str | None:
     return host
 
 
-def remember_signup(response: Response, request_id: int, *, now: datetime) -> None:
-    """Let this browser be recognised as the one that filled in the form."""
-    response.set_cookie(
-        SIGNUP_COOKIE,
-        links.sign_now(links.Purpose.REQUEST, request_id, now),
-        max_age=int(SAME_BROWSER_LIFETIME.total_seconds()),
-        httponly=True,
-        samesite="lax",
-        secure=settings.load().public_url.startswith("https://"),
+def remember_signup(response: Response, request_id: int, typed: Typed, *, now: datetime) -> None:
+    """Let this browser be recognised as the one that filled in the form, and show for an hour what it typed."""
+    seconds = int(now.timestamp())
+    sealed = links.seal(links.Purpose.TYPED, f"{seconds}\n{typed.slug}\n{typed.language}\n{typed.address}")
+    _set_cookie(
+        response, SIGNUP_COOKIE, links.sign_now(links.Purpose.REQUEST, request_id, now), lifetime=SAME_BROWSER_LIFETIME
     )
+    _set_cookie(response, TYPED_COOKIE, sealed, lifetime=TYPED_LIFETIME)
+
+
+def typed_lately(request: Request, *, now: datetime) -> Typed | None:
+    """Return what this browser typed into the form within the hour, if anything."""
+    try:
+        opened = links.unseal(links.Purpose.TYPED, request.cookies.get(TYPED_COOKIE, ""))
+    except links.TokenInvalid:
+        return None
+    seconds, slug, language_, address = opened.split("\n")
+    if now.timestamp() - int(seconds) > TYPED_LIFETIME.total_seconds():
+        return None
+    return Typed(slug=slug, language=language_, address=address)
 
 
 def remembered_signup(request: Request, *, lifetime: timedelta, now: datetime) -> int | None:
@@ -72,6 +95,17 @@ def is_prefetch(request: Request) -> bool:
     """Tell whether a browser fetches the page in advance, without anybody having asked for it."""
     hints = (request.headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
     return any("prefetch" in hint or "prerender" in hint or "preview" in hint for hint in hints)
+
+
+def _set_cookie(response: Response, name: str, value: str, *, lifetime: timedelta) -> None:
+    response.set_cookie(
+        name,
+        value,
+        max_age=int(lifetime.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=settings.load().public_url.startswith("https://"),
+    )
 
 
 def _accepted(header: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -10,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, links, newsletters, subscriptions
+from mailer import issues, links, newsletters, readers, subscriptions
 from mailer.db import transaction
 from mailer.web import dependencies, pages
 
@@ -34,7 +35,7 @@ def page(request: Request, status: int, *, incident: str | None = None) -> Respo
     """Build the page for a status. `incident` is a name that the operator finds in the log. Talks to nobody."""
     title, advice = MESSAGES.get(status, MESSAGES[400])
     language = dependencies.language(request)
-    values = {"title": title, "advice": advice, "incident": incident, "here": None}
+    values = {"title": title, "advice": advice, "incident": incident, "here": _here(request)}
     return pages.render(request, "error", language=language, status=status, **values)
 
 
@@ -46,7 +47,8 @@ def link_broken(request: Request) -> Response:
 
 def link_expired(request: Request) -> Response:
     """Explain that a link is too old, when nothing else is known of it."""
-    return _start_again(request, "expired", status=410, again=None)
+    is_confirmation = request.url.path.startswith("/confirm/")
+    return _start_again(request, "expired", status=410, is_confirmation=is_confirmation, again=None)
 
 
 def _start_again(request: Request, template: str, *, status: int, **values: object) -> Response:
@@ -59,9 +61,14 @@ def _start_again(request: Request, template: str, *, status: int, **values: obje
         status=status,
         newsletter=offered[0] if len(offered) == 1 else None,
         offered=offered,
-        here=None,
+        here=_here(request),
         **values,
     )
+
+
+def _here(request: Request) -> str | None:
+    """Return where the same page is in another language; None after a form. Never the address of another site."""
+    return quote(f"/{request.url.path.lstrip('/')}") if request.method in ("GET", "HEAD") else None
 
 
 def _http(request: Request, error: HTTPException) -> Response:
@@ -104,5 +111,6 @@ HANDLERS: Final[dict[int | type[Exception], Callable[[Request, Any], Any]]] = {
     links.TokenInvalid: _broken,
     links.TokenExpired: _gone,
     subscriptions.SubscriptionNotFound: _gone,
+    readers.ReaderNotFound: _gone,
     OperationalError: _unavailable,
 }

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mailer import settings, subscriptions
+from mailer import settings, subscriptions, tracked
 from mailer.mail_settings import LOOPBACK_HOSTS
 from mailer.web import errors
 
@@ -58,10 +58,8 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in fixed_headers().items():
                     headers.setdefault(name, value)
-                if _is_https_for_good():
-                    headers.setdefault("Strict-Transport-Security", _HSTS)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -121,10 +119,17 @@ class BodyLimit:
             await self._app(scope, _replay(body, receive), send)
 
 
+def fixed_headers() -> dict[str, str]:
+    """Return the headers that every answer carries, unless the page has set its own."""
+    return _HEADERS | {"Strict-Transport-Security": _HSTS} if _is_https_for_good() else _HEADERS
+
+
 def without_secrets(record: logging.LogRecord) -> bool:
-    """Cut tokens, query and the reader's address out of a line of uvicorn's access log."""
+    """Cut tokens, query and the reader's address out of a line of uvicorn's access log; leave out what is asked by thousands."""
     if isinstance(record.args, tuple) and len(record.args) == 5:
         client, method, path, version, status = record.args
+        if str(path).startswith((tracked.CLICK_PATH, tracked.OPEN_PATH)):
+            return False
         network = subscriptions.truncate(str(client).rpartition(":")[0].strip("[]"))
         shown = _TOKEN.sub("…", str(path).partition("?")[0])
         record.args = (network or "-", method, shown, version, status)

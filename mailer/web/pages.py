@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -34,6 +34,7 @@ class Publication:
     publisher: str
     postal_address: str
     brand_url: str
+    is_counted: bool
 
 
 def publication(newsletter: Newsletter) -> Publication:
@@ -48,8 +49,14 @@ def publication(newsletter: Newsletter) -> Publication:
         sender_address=newsletter.sender_address,
         publisher=newsletter.publisher,
         postal_address=newsletter.postal_address,
-        brand_url=f"/static/brand/{colors.light[1:]}-{colors.dark[1:]}.css",
+        brand_url=_brand_url(colors),
+        is_counted=newsletter.tracks_clicks or newsletter.tracks_opens,
     )
+
+
+def recolored(one: Publication, colors: brand.Palette) -> Publication:
+    """Return the same in other colours."""
+    return replace(one, brand_url=_brand_url(colors))
 
 
 def render(request: Request, template: str, *, language: str, status: int = 200, **values: object) -> HTMLResponse:
@@ -110,6 +117,10 @@ def environment() -> Environment:
     )
     made.globals.update(static_url=static_url, link=_link, strong=_strong)
     return made
+
+
+def _brand_url(colors: brand.Palette) -> str:
+    return f"/static/brand/{colors.light[1:]}-{colors.dark[1:]}.css"
 
 
 def _link(path: str, text: str) -> Markup:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import addresses, clock, hours, i18n, links, newsletters, schedules, subscriptions, topics, wishes
+from mailer import addresses, clock, hours, i18n, links, newsletters, schedules, subscriptions, topics, tracking, wishes
 from mailer.db import transaction
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.choices import Rhythm, Topic
@@ -18,6 +18,8 @@ from mailer.web import dependencies, errors, pages, rhythm, zones
 router = APIRouter(prefix="/p")
 
 MOST_TOPICS: Final = 100
+# The box above the topics; no slug looks like it.
+ALL_TOPICS: Final = "*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ def save(
     wanted_rhythm: Annotated[str, Form(alias="rhythm")] = "",
     topic: Annotated[list[str] | None, Form()] = None,
     paused_until: Annotated[str | None, Form()] = None,
+    agrees: Annotated[str, Form(alias="tracking")] = "",
 ) -> Response:
     """Keep what was chosen and show it again. A page that shows no rhythm sends none: then only the language is chosen."""
     link = links.read(links.Purpose.PREFERENCES, token)
@@ -70,27 +73,35 @@ def save(
     now = clock.now()
     with transaction() as session:
         subscription = subscriptions.get(session, link.id)
+        known = topics.of(session, subscription.newsletter_id)
         wanted = replace(wishes.of(subscription), language=language)
         if wanted_rhythm:
             wanted = replace(
                 wanted,
                 rhythm=Rhythm(wanted_rhythm),
-                topics=_told(topics.of(session, subscription.newsletter_id), topic or []),
+                topics=_told(known, topic or []),
                 paused_until=_moment(paused_until or "", subscription.newsletter.timezone, now=now),
             )
         wanted = arrival.put_into(wanted, timezone=subscription.newsletter.timezone)
+        if wanted_rhythm and known and not topic:
+            return _ask_for_topics(request, session, subscription, token, wanted)
         if subscription.state != SubscriptionState.ENDED:
             origin = dependencies.origin(request, source="preferences")
             try:
                 wishes.choose(session, link.id, wanted, origin=origin, now=now)
             except wishes.WishInvalid:
                 return errors.page(request, 422)
+            if wanted_rhythm and not agrees:
+                # By a link that may have been forwarded nobody agrees; that is for the reader's own page (account.py).
+                tracking.agree(session, link.id, agrees=False, origin=origin, now=now)
             subscription = subscriptions.get(session, link.id)
         return _page(request, session, subscription, token, is_saved=True)
 
 
 def _told(known: list[Topic], ticked: list[str]) -> tuple[str, ...]:
     """Return the topics that exist of those that were ticked; all of them are the same as none."""
+    if ALL_TOPICS in ticked:
+        return ()
     chosen = {one.slug for one in known}.intersection(ticked[:MOST_TOPICS])
     return () if len(chosen) == len(known) else tuple(sorted(chosen))
 
@@ -129,7 +140,26 @@ def _arrivals(subscription: Subscription, language: str) -> dict[str, Any]:
     }
 
 
-def _page(request: Request, session: Session, subscription: Subscription, token: str, *, is_saved: bool) -> Response:
+def _ask_for_topics(
+    request: Request, session: Session, subscription: Subscription, token: str, wanted: wishes.Wish
+) -> Response:
+    """Show the form again as it was sent, without a topic, and say what is missing."""
+    # Only shown, never written.
+    session.expunge(subscription)
+    subscription.language, subscription.rhythm = wanted.language, wanted.rhythm
+    subscription.paused_until = wanted.paused_until
+    return _page(request, session, subscription, token, is_saved=False, has_no_topic=True)
+
+
+def _page(
+    request: Request,
+    session: Session,
+    subscription: Subscription,
+    token: str,
+    *,
+    is_saved: bool,
+    has_no_topic: bool = False,
+) -> Response:
     unsubscribe_path = f"/u/{links.sign(links.Purpose.UNSUBSCRIBE, subscription.id)}"
     if subscription.state == SubscriptionState.ENDED:
         return RedirectResponse(unsubscribe_path, status_code=303)
@@ -143,16 +173,15 @@ def _page(request: Request, session: Session, subscription: Subscription, token:
         request,
         "preferences",
         language=language,
+        status=422 if has_no_topic else 200,
         newsletter=pages.publication(newsletter),
         address=addresses.mask(subscription.subscriber.address),
         next_issue=_arrival_words(language, subscription, slot) if slot and is_certain else None,
         is_saved=is_saved,
         subscription_language=subscription.language,
         language_names=pages.LANGUAGE_NAMES,
-        topics=[
-            (one.slug, topics.name(one, language), one.slug in subscription.topics or not subscription.topics)
-            for one in topics.of(session, newsletter.id)
-        ],
+        **_topics(session, subscription, language, has_no_topic=has_no_topic),
+        is_tracked=subscription.tracking_agreed_at is not None,
         rhythms=[(one.value, rhythm.choice(language, one), one == subscription.rhythm) for one in Rhythm],
         paused_until=until.astimezone(zone).date().isoformat() if until else "",
         **_arrivals(subscription, language),
@@ -160,3 +189,15 @@ def _page(request: Request, session: Session, subscription: Subscription, token:
         token=token,
         unsubscribe_path=unsubscribe_path,
     )
+
+
+def _topics(session: Session, subscription: Subscription, language: str, *, has_no_topic: bool) -> dict[str, object]:
+    """Return the boxes of the topics; none is ticked when that is what is wrong."""
+    chosen = () if has_no_topic else subscription.topics
+    known = topics.of(session, subscription.newsletter_id)
+    return {
+        "topics": [(one.slug, topics.name(one, language), one.slug in chosen) for one in known],
+        "all_topics": ALL_TOPICS,
+        "has_all_topics": not subscription.topics and not has_no_topic,
+        "has_no_topic": has_no_topic,
+    }

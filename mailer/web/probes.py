@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from mailer import queue
+from mailer import links, queue
 from mailer.db import transaction
 
 router = APIRouter()
@@ -30,8 +30,9 @@ def readyz() -> Response:
 @router.api_route("/robots.txt", methods=["GET", "HEAD"])
 def robots() -> Response:
     """Keep robots away from what belongs to one reader or to the newsroom."""
-    private = ("/admin", "/confirm/", "/p/", "/u/", "/check-inbox")
-    return PlainTextResponse("User-agent: *\n" + "".join(f"Disallow: {path}\n" for path in private))
+    private = ("/admin", "/confirm/", "/p/", "/u/", "/c/", "/o/", "/check-inbox")
+    rules = "".join(f"Disallow: {path}\n" for path in private)
+    return PlainTextResponse(f"User-agent: *\n{rules}Sitemap: {links.url('/sitemap.xml')}\n")
 
 
 def _database_answers() -> bool:

@@ -18,7 +18,7 @@ from mailer.embedded.processes import Child, Supervisor
 from tests.conftest import Received, SmtpInbox
 from tests.factories import an_article
 from tests.web_server import browser
-from tests.web_site import Site, heading, running_site
+from tests.web_site import Site, confirmed_reader, heading, running_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -128,8 +128,41 @@ def test_a_reader_with_a_real_browser_and_no_scripts(
     assert title() == titles[2]
     page.goto(link(issue, "u"))
     page.locator("main button").click()
-    page.locator("main button").click()
+    page.locator("main button").first.click()
     send_an_issue()
     assert installation.wait_for(3)[2].recipients == ("lea@example.org",)
     assert all(url.startswith((site.url, "data:")) for url in requested)
+    context.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_a_reader_without_a_mail_at_hand_moves_and_is_erased(
+    site: Site, installation: SmtpInbox, chromium: Browser
+) -> None:
+    confirmed_reader()
+    context = chromium.new_context(java_script_enabled=False, viewport={"width": 390, "height": 700})
+    page = context.new_page()
+    page.goto(f"{site.url}/preferences?lang=fr")
+    page.get_by_label("Adresse e-mail").fill("r0@example.org")
+    page.get_by_role("button", name="Recevoir le lien").click()
+    page.goto(link(installation.wait_for(1, timeout_seconds=30)[0], "account"))
+    page.get_by_label("Nouvelle adresse e-mail").fill("lea@new.example")
+    page.get_by_role("button", name="Y envoyer un lien").click()
+    asked = installation.wait_for(2, timeout_seconds=30)[1]
+    assert asked.recipients == ("lea@new.example",)
+    page.goto(link(asked, "address"))
+    page.get_by_role("button", name="Utiliser cette adresse").click()
+    assert installation.wait_for(3, timeout_seconds=30)[2].recipients == ("r0@example.org",)
+    send_an_issue()
+    issue = installation.wait_for(4)[3]
+    assert issue.recipients == ("lea@new.example",)
+    page.goto(f"{site.url}/preferences")
+    page.locator("#email").fill("lea@new.example")
+    page.locator("main button").click()
+    page.goto(link(installation.wait_for(5, timeout_seconds=30)[4], "account"))
+    page.get_by_role("link", name="Effacer toutes mes données").click()
+    page.get_by_role("button", name="Effacer toutes mes données").click()
+    assert page.locator("h1").inner_text() == "Vos données sont effacées"
+    page.goto(f"{link(issue, 'u')}?lang=fr")
+    assert "désinscrite" in page.locator("h1").inner_text()
     context.close()

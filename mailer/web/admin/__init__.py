@@ -8,8 +8,10 @@ from mailer.web.admin import (
     checking,
     composing,
     feeds,
+    forms,
     issues,
     leaving,
+    measuring,
     newsletters,
     overview,
     session,
@@ -32,9 +34,11 @@ _parts = (
     issues,
     newsletters,
     feeds,
+    forms,
     articles,
     topics,
     subscribers,
+    measuring,
 )
 for _part in _parts:
     _desk.include_router(_part.router, prefix="/admin")

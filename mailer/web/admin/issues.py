@@ -24,7 +24,7 @@ from mailer import (
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState, Newsletter
 from mailer.models.deliveries import Outcome
-from mailer.web.admin import articles, composing, screens, session, words
+from mailer.web.admin import articles, composing, measuring, screens, session, words
 
 router = APIRouter(route_class=screens.DeskRoute)
 
@@ -146,6 +146,7 @@ def _account(
     deferred = ledger.count_deferred(database, issue.id) if equation.waiting else 0
     waiting = hours.waiting(database, issue.id, now=desk.now) if equation.waiting else None
     lines = ledger.log(database, issue.id, outcome=outcome, after_id=after, limit=PAGE_LENGTH + 1)
+    articles = issues.placed(database, issue.id)
     is_moving = issue.started_at is not None and issue.finished_at is None and issue.state != IssueState.PAUSED
     return screens.render(
         request,
@@ -162,9 +163,10 @@ def _account(
         last_hour=words.zoned(desk.language, waiting.last_at, issue.newsletter.timezone) if waiting else None,
         decided=settling.settlements(database, issue.id),
         policy=issue.when_uncertain,
-        articles=issues.placed(database, issue.id),
+        articles=articles,
         changes=amending.history(database, issue, is_exact=not is_moving),
         changed_since=amending.changed_since(database, issue) if issue.started_at else (),
+        measured=measuring.measured(database, issue, articles),
         lines=lines[:PAGE_LENGTH],
         after=lines[PAGE_LENGTH - 1].delivery_id if len(lines) > PAGE_LENGTH else None,
         outcome=outcome,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, ledger, newsletters, schedules, selection, variants
+from mailer import issues, ledger, newsletters, schedules, selection, signups, variants
 from mailer.db import transaction
 from mailer.models.content import Issue, IssueState, Newsletter, Slot
 from mailer.web.admin import screens, session
@@ -27,7 +27,8 @@ def show(request: Request, desk: session.Current) -> Response:
     """Show every newsletter with its next issue."""
     with transaction() as database:
         listed = [_newsletter(database, one, now=desk.now) for one in newsletters.all_newsletters(database)]
-    return screens.render(request, desk, "overview", here="overview", listed=listed)
+        lately = signups.confirmed_lately(database, now=desk.now)
+    return screens.render(request, desk, "overview", here="overview", listed=listed, lately=lately)
 
 
 def _newsletter(database: Session, newsletter: Newsletter, *, now: datetime) -> dict[str, object]:

@@ -31,6 +31,7 @@ MENU: Final = (
     ("issues", "/admin/issues", "Issues"),
     ("subscribers", "/admin/subscribers", "Subscribers"),
     ("newsletters", "/admin/newsletters", "Newsletters"),
+    ("forms", "/admin/forms", "Forms"),
 )
 # What a page says once after a button; the address carries only the word.
 NOTICES: Final = {

@@ -1,0 +1,101 @@
+"""GET and HEAD change nothing: scanners open every link of every mail, often many times."""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+
+from mailer import clock, issues, links, moves, readers, sending, settings, signups
+from mailer.db import transaction
+from mailer.links import Purpose
+from mailer.web.app import create_app
+from tests.conftest import SmtpInbox
+from tests.factories import a_newsletter, a_signup, an_article
+from tests.factories import readers as some_readers
+from tests.web_site import fingerprint
+
+TIMES: Final = 100
+# Of every other page, of which mails hold no link.
+FEW: Final = 3
+METHODS: Final = ("GET", "HEAD")
+
+
+@pytest.fixture
+def app(installation: SmtpInbox) -> FastAPI:
+    """The service, with an issue and every kind of mail sent."""
+    now = clock.now()
+    with transaction() as session:
+        newsletter = a_newsletter(session, cron="0 7 * * FRI")
+        an_article(session, newsletter, "eau", seen=now - timedelta(minutes=1))
+        reader = some_readers(session, newsletter, 2)[0]
+        issues.start(session, issues.draft(session, newsletter, now=now), batch_size=10, now=now)
+        signups.handle(session, a_signup(session, newsletter, now=now), now=now)
+        signups.handle(session, a_signup(session, newsletter, "r1@example.org", now=now), now=now)
+        readers.send_link(session, readers.request_link(session, "r0@example.org", now=now), now=now)
+        moves.ask(session, reader.id, "new@example.net", now=now)
+    sending.send_due(budget_seconds=5)
+    return create_app()
+
+
+def opened(app: FastAPI, paths: Iterable[str], *, times: int) -> dict[str, set[int]]:
+    """Open each address so many times by GET and HEAD, in this process. Returns the answers' statuses by address."""
+
+    async def everything() -> dict[str, set[int]]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url=settings.load().public_url) as client:
+            return {
+                path: {(await client.request(method, path)).status_code for method in METHODS for _ in range(times)}
+                for path in sorted(paths)
+            }
+
+    return asyncio.run(everything())
+
+
+def mailed(inbox: SmtpInbox) -> set[str]:
+    """Every address of ours in the mails, of bodies and headers."""
+    ours = settings.load().public_url
+    texts = [
+        "\n".join(
+            [*(str(value) for value in one.email.values()), *(part.get_content() for part in one.email.iter_parts())]
+        )
+        for one in inbox.messages
+    ]
+    return {match for text in texts for match in re.findall(rf"{re.escape(ours)}(/[^\s\"'<>]*)", text)}
+
+
+def paths(app: FastAPI) -> set[str]:
+    """An address for every route that answers GET, with tokens that are genuine."""
+    found: set[str] = set()
+    for route in iter_route_contexts(app.routes):
+        if route.path is not None and set(METHODS) & set(route.methods or ()):
+            for purpose in Purpose if "{token}" in route.path else [Purpose.CONFIRM]:
+                path = route.path.replace("{token}", links.sign_now(purpose, 1, clock.now()))
+                found.add(re.sub(r"\{(\w+)(:\w+)?\}", lambda match: "courrier" if match[1] == "slug" else "1", path))
+    return found
+
+
+def test_opening_every_link_of_every_mail_a_hundred_times_changes_nothing(
+    app: FastAPI, installation: SmtpInbox
+) -> None:
+    known = mailed(installation)
+    words = {path.split("/")[1] for path in known}
+    assert words >= {"i", "u", "p", "confirm", "account", "address", "courrier"}
+    before = fingerprint()
+    answers = opened(app, known, times=TIMES)
+    assert {path: found for path, found in answers.items() if not found <= {200, 302, 303}} == {}
+    assert fingerprint() == before
+
+
+def test_opening_every_page_changes_nothing(app: FastAPI) -> None:
+    known = paths(app)
+    assert len(known) > 40
+    before = fingerprint()
+    answers = opened(app, known, times=FEW)
+    assert {path: found for path, found in answers.items() if max(found) >= 500} == {}
+    assert fingerprint() == before
