@@ -36,7 +36,8 @@ _NOT_GIVEN: Final = (Outcome.REFUSED, Outcome.SKIPPED)
 class Explanation:
     """What an issue would hold. `aside` says why the reader would get none; `late` came after the cut-off or before all.
 
-    `until` is the end of the pause that the reader wished, `hour` and `timezone` when they want their mail.
+    `until` is the end of the pause that the reader wished, in the newsletter's zone; `hour` and `timezone` when they want
+    their mail.
     """
 
     selection: Selection
@@ -82,10 +83,14 @@ def explain(
         selection=chosen,
         late=late,
         aside=aside,
-        until=subscription.paused_until,
+        until=_local(subscription.paused_until, newsletter.timezone),
         hour=subscription.hour,
         timezone=subscription.timezone,
     )
+
+
+def _local(moment: datetime | None, timezone: str) -> datetime | None:
+    return moment.astimezone(schedules.zone(timezone)) if moment else None
 
 
 def _find(session: Session, newsletter: Newsletter, address: str) -> Subscription:

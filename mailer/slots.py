@@ -39,7 +39,9 @@ def due_slots(session: Session, *, now: datetime, newsletter_id: int | None = No
     if newsletter_id is not None:
         scheduled = scheduled.where(Newsletter.id == newsletter_id)
     for newsletter in session.execute(scheduled).scalars():
-        last = session.execute(select(func.max(Slot.slot_at)).where(Slot.newsletter_id == newsletter.id)).scalar_one()
+        # A slot that was taken for review is decided before its moment: slots of a new schedule may come before it.
+        decided = select(func.max(Slot.slot_at)).where(Slot.newsletter_id == newsletter.id, Slot.slot_at <= now)
+        last = session.execute(decided).scalar_one()
         since = max(newsletter.scheduled_since, last) if last else newsletter.scheduled_since
         found = schedules.due_slots(newsletter.cron or "", newsletter.timezone, since=since, now=now)
         if found:
@@ -151,7 +153,9 @@ def _due_early(session: Session, newsletter: Newsletter, *, now: datetime) -> li
     until = now + timedelta(hours=newsletter.review_hours)
     since = max(newsletter.scheduled_since, now)
     ahead = schedules.due_slots(newsletter.cron or "", newsletter.timezone, since=since, now=until)
-    if not ahead or not selection.select_articles(session, newsletter, now=now).is_enough:
+    if not ahead or session.get(Slot, (newsletter.id, ahead[0])) is not None:
+        return []
+    if not selection.select_articles(session, newsletter, now=now).is_enough:
         return []
     return [Due(newsletter_id=newsletter.id, slot_at=ahead[0], missed=(), is_early=True)]
 

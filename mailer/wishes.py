@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,9 +11,10 @@ from sqlalchemy.orm import Session
 from mailer import i18n, newsletters, schedules, subscriptions, topics
 from mailer.models.audience import ConsentEvent, Subscription
 from mailer.models.choices import Rhythm
+from mailer.models.content import Newsletter
 from mailer.subscriptions import Origin, SubscriptionNotFound
 
-LONGEST_PAUSE: Final = timedelta(days=366)
+LONGEST_PAUSE: Final = timedelta(days=90)
 
 
 class WishInvalid(ValueError):
@@ -67,7 +69,8 @@ def choose(session: Session, subscription_id: int, wanted: Wish, *, origin: Orig
     subscription.rhythm, subscription.paused_until = wanted.rhythm, wanted.paused_until
     subscription.hour, subscription.timezone = wanted.hour, wanted.timezone
     session.flush()
-    detail = _changes(before, wanted)
+    zone = session.execute(select(Newsletter.timezone).where(Newsletter.id == subscription.newsletter_id)).scalar_one()
+    detail = _changes(before, wanted, schedules.zone(zone))
     subscriptions.note_consent(session, subscription_id, ConsentEvent.CHANGED, origin=origin, now=now, detail=detail)
     return True
 
@@ -98,13 +101,14 @@ def _check_hour(wanted: Wish) -> None:
             raise WishInvalid(str(error)) from error
 
 
-def _changes(before: Wish, after: Wish) -> str:
-    """Tell what changed, for the consent log: "language=en rhythm=weekly"."""
+def _changes(before: Wish, after: Wish, zone: ZoneInfo) -> str:
+    """Tell what changed, for the consent log: "language=en rhythm=weekly"; days are those of the zone."""
+    pauses = (before.paused_until, after.paused_until)
     values = {
         "language": (before.language, after.language),
         "topics": (",".join(before.topics), ",".join(after.topics)),
         "rhythm": (before.rhythm, after.rhythm),
-        "paused_until": tuple(f"{one:%Y-%m-%d}" if one else "" for one in (before.paused_until, after.paused_until)),
+        "paused_until": tuple(f"{one.astimezone(zone):%Y-%m-%d}" if one else "" for one in pauses),
         "hour": tuple("" if one is None else f"{one}" for one in (before.hour, after.hour)),
         "timezone": (before.timezone or "", after.timezone or ""),
     }

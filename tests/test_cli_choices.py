@@ -30,6 +30,13 @@ def test_topics_are_set_ranked_listed_and_removed(article_id: int) -> None:
     assert (left["topic"], left["categories"]) == ("economie", ["Économie"])
 
 
+def test_tables_show_what_was_written_and_not_how_it_is_stored(article_id: int) -> None:
+    assert mailer("topic", "set", "courrier", "eau", "--name", "fr=L’eau [/b]", "--category", "[dossier] Eau").code == 0
+    shown = mailer("topic", "list", "courrier").out
+    assert "fr=L’eau [/b]" in shown
+    assert " [dossier] Eau " in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -40,6 +47,11 @@ def test_topics_are_set_ranked_listed_and_removed(article_id: int) -> None:
         (["topic", "pin", "courrier", "999", "--until", "2099-01-01"], 2, "no article 999"),
         (["subscribers", "choose", "courrier", "r0@example.org", "--topic", "none"], 2, "no topic “none”"),
         (["subscribers", "choose", "courrier", "r0@example.org", "--pause-until", "soon"], 2, "not a day"),
+        (
+            ["subscribers", "add", "courrier", "a@example.org", "--proof", "paper", "--language", "xx"],
+            2,
+            "fr, en, ru, kk",
+        ),
         (["issue", "next", "courrier", "--as", "nobody@example.org"], 3, "no reader"),
         (["newsletter", "edit", "courrier", "--set", "overflow=lost"], 2, "listed or carried"),
     ],

@@ -1,13 +1,15 @@
 """The next issue as of any moment, and as one reader would get it, with a reason for every article."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import baselines, explanations, newsletters, subscriptions, topics
+from mailer import baselines, explanations, newsletters, schedules, subscriptions, topics
 from mailer.explanations import Explanation
+from mailer.models.audience import Consent, ConsentEvent
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
 from mailer.models.intake import Baseline
@@ -87,6 +89,16 @@ def test_a_reader_who_would_get_no_issue_is_told_why(
     choose(session, lea, now=MONDAY, **wanted)
     told = explanations.explain(session, newsletter, at=MONDAY + DAY, now=MONDAY + DAY, subscriber=LEA)
     assert told.aside_words == words
+
+
+def test_a_pause_ends_on_the_day_that_the_reader_chose(session: Session, newsletter: Newsletter) -> None:
+    (lea,) = readers(session, newsletter, 1)
+    chosen_day = datetime(2026, 12, 24, tzinfo=schedules.zone(newsletter.timezone)).astimezone(UTC)
+    choose(session, lea, now=MONDAY, paused_until=chosen_day)
+    told = explanations.explain(session, newsletter, at=MONDAY + DAY, now=MONDAY + DAY, subscriber=LEA)
+    assert told.aside_words == "This reader gets no issue until 2026-12-24, as they wished."
+    noted = select(Consent.detail).where(Consent.subscription_id == lea.id, Consent.event == ConsentEvent.CHANGED)
+    assert session.execute(noted).scalars().all() == ["paused_until=2026-12-24"]
 
 
 def test_what_is_told_to_a_reader_is_what_they_get(session: Session, newsletter: Newsletter) -> None:

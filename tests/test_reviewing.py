@@ -422,6 +422,20 @@ def test_a_changed_schedule_does_not_lose_the_review(
     assert to_readers(installation) == 2
 
 
+def test_a_new_schedule_may_have_a_slot_before_the_one_in_review(
+    installation: SmtpInbox, traveller: time_machine.Traveller
+) -> None:
+    issue = review()
+    sooner = clock.now().replace(second=0, microsecond=0) + timedelta(hours=1)
+    with transaction() as session:
+        newsletter = session.get_one(Newsletter, issue.newsletter_id)
+        cron = f"{sooner.minute} {sooner.hour} * * *"
+        newsletters.schedule(session, newsletter, cron=cron, timezone="UTC", now=clock.now(), since=clock.now())
+    tick()
+    with transaction() as session:
+        assert sorted(session.execute(select(Slot.slot_at)).scalars())[0] == sooner
+
+
 def test_the_window_ends_when_the_draft_is_made(installation: SmtpInbox) -> None:
     issue = review()
     assert isinstance(issue.window_end, datetime)

@@ -219,7 +219,7 @@ def test_choosing_the_same_again_changes_and_logs_nothing(session: Session) -> N
         ({"topics": ("cuisine",)}, "no topic “cuisine”"),
         ({"topics": ("societe", "economie")}, "in order"),
         ({"language": "xx"}, "language must be"),
-        ({"paused_until": NOW + timedelta(days=400)}, "at most 366 days"),
+        ({"paused_until": NOW + timedelta(days=400)}, "at most 90 days"),
     ],
 )
 def test_what_is_not_to_be_had_is_refused_and_nothing_changes(

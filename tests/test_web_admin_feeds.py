@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from mailer import clock, intake, newsletters
+from mailer import clock, intake, newsletters, polling
 from mailer.db import transaction
 from mailer.models.choices import Pin
 from mailer.models.content import Article, Feed, NewsletterFeed
@@ -139,6 +139,17 @@ def test_the_feeds_page_tells_failures_silence_and_held_articles(desk: httpx.Cli
         feed.error, feed.failures, feed.silent_since = None, 0, now - timedelta(days=3)
     assert "Silent since" in desk.get(FEEDS).text
     assert "silent since" in desk.get("/admin").text
+
+
+def test_a_feed_that_is_pushed_is_not_called_unread(desk: httpx.Client) -> None:
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        the_feed(session, newsletter).last_success_at = clock.now()
+        polling.add_push_feed(session, newsletter, now=clock.now())
+    for path in (PATH, FEEDS):
+        page = desk.get(path).text
+        assert ">Pushed</span>" in page
+        assert "Not read yet" not in page
 
 
 def test_the_baseline_of_a_feed_is_changed(desk: httpx.Client) -> None:

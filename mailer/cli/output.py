@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError as BrokerUnreachable
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.exc import OperationalError as DatabaseUnreachable
 from sqlalchemy.exc import ProgrammingError
 
@@ -137,7 +138,8 @@ def emit_rows(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str], e
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(_words(row[column]) for column in columns))
+        # As text: what stands in square brackets in a title would be taken for a style.
+        table.add_row(*(Text(_words(row[column])) for column in columns))
     console(stderr=False).print(table)
 
 
@@ -196,4 +198,8 @@ def _words(value: object) -> str:
         return "–"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M} UTC"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_words(one)}" for name, one in value.items()) or "–"
+    if isinstance(value, list):
+        return ", ".join(_words(one) for one in value) or "–"
     return str(value.value) if isinstance(value, Enum) else str(value)

@@ -8,7 +8,7 @@ import typer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import attributes, clock, newsletters, readers, schedules, subscriptions, wishes
+from mailer import attributes, clock, i18n, newsletters, readers, schedules, subscriptions, wishes
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
@@ -94,6 +94,8 @@ def add(
 
       mailer subscribers add hebdo lea@example.org --proof "paper form, 3 March 2026"
     """
+    if language is not None and language not in i18n.LANGUAGES:
+        raise typer.BadParameter(f"The language must be one of {', '.join(i18n.LANGUAGES)}.")
     with transaction() as session:
         newsletter = newsletters.get(session, slug)
         chosen = language or newsletter.language
