@@ -110,23 +110,14 @@ def notice_variant(
 
     `next_on` is the day of the reader's next issue, if it is to be told.
     """
-    context: dict[str, object] = {
-        "newsletter": _newsletter(newsletter, language),
-        "days": links.CONFIRM_LIFETIME.days,
-        "next_issue": i18n.format_date(language, next_on, "full") if next_on else None,
-    }
-    source = [
-        __version__,
-        kind.value,
-        language,
-        _sender_headers(newsletter),
-        context,
-        rendering.fingerprint(kind.value, _folders()),
-    ]
+    next_issue = i18n.format_date(language, next_on, "full") if next_on else None
+    days = links.CONFIRM_LIFETIME.days
+    context = {"newsletter": _newsletter(newsletter, language), "days": days, "next_issue": next_issue}
+    made_of = rendering.fingerprint(kind.value, _folders())
+    source = [__version__, kind.value, language, _sender_headers(newsletter), context, made_of]
     digest = hashlib.sha256(json.dumps(source, sort_keys=True, default=str).encode()).digest()
-    found = session.execute(
-        select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))
-    ).scalar_one_or_none()
+    same = select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))
+    found = session.execute(same).scalar_one_or_none()
     if found is not None:
         return found
     nonce = message.new_nonce()
@@ -144,7 +135,7 @@ def notice_variant(
         "created_at": now,
     }
     session.execute(insert(Variant).values(**values).on_conflict_do_nothing())
-    return session.execute(select(Variant.id).where(Variant.digest == digest, Variant.issue_id.is_(None))).scalar_one()
+    return session.execute(same).scalar_one()
 
 
 def preview(newsletter: Newsletter, issue: Issue, content: Content, language: str, *, now: datetime) -> Preview:

@@ -129,6 +129,7 @@ def test_what_a_button_leads_to_is_for_everybody(
         page.locator(selector).first.click()
         expect(page).to_have_title(re.compile(f"^{title}"))
         return problems(page)
+
     asked = web_site.account_path()
     moved = press(web_site.new_address_path(), "main .primary", "Votre adresse est changée")
     time.sleep(1.1)  # A link of the same second would count as sent to the old mailbox.
