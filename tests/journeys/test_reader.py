@@ -8,10 +8,10 @@ from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from mailer import clock, issues, newsletters, scheduling, sending, snippets, topics
 from mailer.db import transaction
@@ -21,7 +21,7 @@ from tests.factories import an_article
 from tests.web_site import Site, running_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PHONE: dict[str, int] = {"width": 390, "height": 760}
+PHONE: Final[ViewportSize] = {"width": 390, "height": 760}
 TOPICS = {"eau": ("Eau", "Water"), "culture": ("Culture", "Culture"), "politique": ("Politique", "Politics")}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
@@ -177,7 +177,9 @@ def leave_and_return(page: Page, mail: str, titles: tuple[str, str]) -> None:
 
 def title(page: Page) -> str:
     """The page's one title; no page scrolls sideways, however narrow."""
-    assert page.locator("html").bounding_box()["width"] <= PHONE["width"]
+    box = page.locator("html").bounding_box()
+    assert box is not None
+    assert box["width"] <= PHONE["width"]
     return page.locator("h1").inner_text()
 
 
@@ -187,13 +189,15 @@ def mails(inbox: SmtpInbox, count: int) -> list[str]:
     sending.send_due(budget_seconds=10)
     received = inbox.wait_for(count)
     assert len(received) == count
-    return [one.email.get_body(("plain",)).get_content() for one in received]
+    texts = [one.email.get_body(("plain",)) for one in received]
+    return [str(text.get_content()) for text in texts if text is not None]
 
 
 def link(mail: str, first_word: str) -> str:
     """The address in a mail's text that leads to /first_word/…"""
-    (found,) = set(re.findall(rf"https?://\S+/{first_word}/[\w-]+", mail))
-    return found
+    found: set[str] = set(re.findall(rf"https?://\S+/{first_word}/[\w-]+", mail))
+    assert len(found) == 1
+    return found.pop()
 
 
 def send_an_issue(*slugs: str, categories: list[str] | None = None) -> None:
