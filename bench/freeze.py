@@ -13,10 +13,12 @@ from typing import Annotated
 import typer
 
 from bench import installation, report
-from mailer import clock, deliveries, issues, journal, runs, settings
+from mailer import clock, settings
 from mailer.db import transaction
+from mailer.delivery import deliveries, journal, runs
 from mailer.embedded.processes import Supervisor
 from mailer.embedded.services import Services
+from mailer.issues import issues
 from mailer.migrations import run as migrations
 
 CLAIMS = 100

@@ -7,12 +7,16 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from mailer import clock, copies, db, issues, newsletters, pictures, queue, settings, shrinking
+from mailer import clock, db, queue, settings
+from mailer.articles import pictures, shrinking
 from mailer.cli.demo_installation import NEWSLETTER
 from mailer.db import transaction
+from mailer.delivery import copies
 from mailer.embedded import sample
+from mailer.issues import issues
 from mailer.models.content import Article, IssueState
 from mailer.models.pictures import Picture
+from mailer.newsroom import newsletters
 
 _READERS = text("""
 WITH made AS (

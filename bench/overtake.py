@@ -10,9 +10,11 @@ import typer
 
 from bench import installation, report, sinks
 from bench.send import Machinery, Plan, running, wait_for
-from mailer import clock, newsletters, queue, signups, subscriptions
+from mailer import clock, queue
+from mailer.audience import signups, subscriptions
 from mailer.db import transaction
 from mailer.models.content import IssueState
+from mailer.newsroom import newsletters
 
 PATIENCE_SECONDS = 60.0
 

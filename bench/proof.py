@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bench.sinks import Taken
-from mailer import issues, ledger
 from mailer.db import transaction
+from mailer.delivery import ledger
+from mailer.issues import issues
 from mailer.models.content import IssueState
 from mailer.models.deliveries import Outcome
 

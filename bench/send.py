@@ -19,9 +19,10 @@ import typer
 from sqlalchemy import select, text
 
 from bench import installation, processes, report, sinks
-from mailer import clock, copies, deliveries, ledger, settings
+from mailer import clock, settings
 from mailer.cli.stack import Stack
 from mailer.db import transaction
+from mailer.delivery import copies, deliveries, ledger
 from mailer.embedded.processes import Supervisor
 from mailer.embedded.services import Services
 from mailer.migrations import run as migrations

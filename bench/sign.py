@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench import report
-from mailer import dkim, links, message, quoting
+from mailer import links
+from mailer.mail import dkim, message, quoting
 
 _Item = TypeVar("_Item")
 

@@ -22,8 +22,9 @@ import typer
 from sqlalchemy import text
 
 from bench import installation, processes, report, webload
-from mailer import clock, links, settings, tracked
+from mailer import clock, links, settings
 from mailer.cli.stack import Stack
+from mailer.counting import tracked
 from mailer.db import transaction
 from mailer.embedded.processes import Supervisor, free_port, wait_for_port
 from mailer.embedded.services import Services

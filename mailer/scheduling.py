@@ -11,31 +11,16 @@ from typing import Final
 import structlog
 from sqlalchemy.orm import Session
 
-from mailer import (
-    clock,
-    deliveries,
-    deskmail,
-    fetching,
-    findings,
-    gate,
-    inlining,
-    issues,
-    markdown,
-    pictures,
-    polling,
-    queue,
-    readers,
-    rechecking,
-    rendering,
-    reviewing,
-    selection,
-    settings,
-    signups,
-    slots,
-    tracking,
-)
+from mailer import clock, queue, settings
+from mailer.articles import fetching, pictures, polling, rechecking
+from mailer.audience import readers, signups
+from mailer.counting import tracking
 from mailer.db import transaction
+from mailer.delivery import deliveries
+from mailer.issues import findings, gate, issues, markdown, reviewing, selection, slots
+from mailer.mail import inlining, rendering
 from mailer.models.content import Issue, Newsletter, PauseReason
+from mailer.newsroom import deskmail
 
 # How often an issue that the checks hold back is tried again.
 CHECK_AGAIN: Final = timedelta(minutes=10)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
-from mailer import findings
+from mailer.issues import findings
 from mailer.mail_settings import LOOPBACK_HOSTS, DkimKey, DomainLimits, SmtpUrl, Transport
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

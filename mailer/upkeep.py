@@ -6,7 +6,10 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import journal, pictures, readers, signups, subscriptions, tracking
+from mailer.articles import pictures
+from mailer.audience import readers, signups, subscriptions
+from mailer.counting import tracking
+from mailer.delivery import journal
 from mailer.models.deliveries import Batch, BatchState
 
 

@@ -22,7 +22,9 @@ from redis import Redis
 from sqlalchemy import Engine, NullPool, create_engine, text
 from sqlalchemy.orm import Session as DatabaseSession
 
-from mailer import abuse, db, links, queue, sending, settings
+from mailer import db, links, queue, settings
+from mailer.audience import abuse
+from mailer.delivery import sending
 from mailer.embedded.processes import Supervisor
 from mailer.embedded.services import Servers, Services
 from mailer.migrations import run as migrations

@@ -11,10 +11,14 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from sqlalchemy import select
 
-from mailer import accounts, clock, deliveries, issues, newsletters, topics
+from mailer import clock
+from mailer.articles import topics
 from mailer.db import transaction
+from mailer.delivery import deliveries
+from mailer.issues import issues
 from mailer.models.content import Article, Issue, Layout
 from mailer.models.deliveries import Outcome
+from mailer.newsroom import accounts, newsletters
 from mailer.web.app import create_app
 from tests.factories import an_article, readers
 from tests.web_site import Site, running_site

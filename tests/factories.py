@@ -5,10 +5,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from mailer import newsletters, signups, subscriptions
+from mailer.audience import signups, subscriptions
 from mailer.feeds.urls import canonical_url
 from mailer.models.audience import Subscription
 from mailer.models.content import Article, Feed, Newsletter
+from mailer.newsroom import newsletters
 
 NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from sqlalchemy import select
 
-from mailer import clock, issues, newsletters, scheduling, sending
+from mailer import clock, scheduling
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from mailer.models.content import Feed, Issue, IssueState, Slot
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailer.transports.outgoing import Capabilities
-from mailer.transports.route import Route, open_connection, route_from_url
+from mailer.delivery.transports.outgoing import Capabilities
+from mailer.delivery.transports.route import Route, open_connection, route_from_url
 
 DROP = "drop"
 SILENCE = "silence"

@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from mailer import clock, issues, ledger, settings
+from mailer import clock, settings
 from mailer.db import transaction
+from mailer.delivery import ledger
+from mailer.issues import issues
 from mailer.models.content import IssueState
 from tests.factories import a_newsletter, an_article, readers
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from mailer import abuse, proof, settings
-from mailer.abuse import Verdict
+from mailer import settings
+from mailer.audience import abuse, proof
+from mailer.audience.abuse import Verdict
 from mailer.embedded.services import Servers
 from tests.conftest import forget
 from tests.factories import NOW

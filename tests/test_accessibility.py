@@ -17,9 +17,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Response, Route, expect, sync_playwright
 from sqlalchemy.orm import Session
 
-from mailer import newsletters, settings, topics
+from mailer import settings
+from mailer.articles import topics
 from mailer.db import transaction
 from mailer.links import Purpose
+from mailer.newsroom import newsletters
 from tests import web_site
 from tests.conftest import SmtpInbox
 from tests.web_site import Site, running_site

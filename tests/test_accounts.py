@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from mailer import accounts, newsletters
+from mailer.newsroom import accounts, newsletters
 from tests.factories import NOW, a_newsletter
 
 PASSWORD = "une phrase assez longue"

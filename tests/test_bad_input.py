@@ -15,11 +15,15 @@ from hypothesis import strategies as st
 from lxml import html as lxml_html
 from sqlalchemy.orm import Session
 
-from mailer import checks, copies, intake, issues, mails, newsletters, selection, variants
-from mailer.checks.mail import Facts
+from mailer.articles import intake
+from mailer.delivery import copies
 from mailer.feeds.parse import FeedInvalid, ParsedArticle, parse
-from mailer.findings import Code, blocking
+from mailer.issues import checks, issues, selection, variants
+from mailer.issues.checks.mail import Facts
+from mailer.issues.findings import Code, blocking
+from mailer.mail import mails
 from mailer.models.content import Article, Issue, Layout, Newsletter
+from mailer.newsroom import newsletters
 from tests.factories import NOW, a_newsletter, the_feed
 
 URL = "https://courrier.example/feed"

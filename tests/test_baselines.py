@@ -6,9 +6,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import baselines, intake, issues, newsletters
+from mailer.articles import baselines, intake
+from mailer.issues import issues
 from mailer.models.content import Article, Feed, Newsletter, NewsletterFeed
 from mailer.models.intake import Baseline
+from mailer.newsroom import newsletters
 from tests.factories import NOW, a_newsletter, an_article, readers, the_feed
 from tests.told import told
 

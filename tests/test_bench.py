@@ -18,8 +18,10 @@ import pytest
 import typer
 
 from bench import everything, proof, sinks
-from mailer import clock, issues, scheduling, sending
+from mailer import clock, scheduling
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
 from tests.source import ROOT

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.bounces import parts
-from mailer.bounces.explain import explain
-from mailer.bounces.reasons import Kind, Reason
+from mailer.delivery.bounces import parts
+from mailer.delivery.bounces.explain import explain
+from mailer.delivery.bounces.reasons import Kind, Reason
 from tests.command import mailer
 
 BOUNCED = Path(__file__).parent / "bounced"

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from mailer import brand, mails, newsletters
+from mailer.mail import brand, mails
 from mailer.models.content import Font, MailKind, Variant
+from mailer.newsroom import newsletters
 from tests.factories import NOW, a_newsletter
 
 COLORS = st.integers(0, 0xFFFFFF).map(lambda number: f"#{number:06X}")

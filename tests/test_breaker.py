@@ -1,7 +1,7 @@
 """When sending stops by itself."""
 
-from mailer.breaker import Breaker
-from mailer.transports.verdicts import Result, Verdict
+from mailer.delivery.breaker import Breaker
+from mailer.delivery.transports.verdicts import Result, Verdict
 
 ACCEPTED = Result(verdict=Verdict.ACCEPTED, reply="250 2.0.0 ok", stage="CONTENT")
 REFUSED = Result(verdict=Verdict.REFUSED, reply="550 5.1.1 unknown", stage="RCPT")

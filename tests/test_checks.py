@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from mailer import checks, message, rendering
-from mailer.checks import contrast
-from mailer.checks.mail import Facts
-from mailer.findings import BLOCKING, SENTENCES, Code, Finding, Severity
 from mailer.i18n import LANGUAGES
+from mailer.issues import checks
+from mailer.issues.checks import contrast
+from mailer.issues.checks.mail import Facts
+from mailer.issues.findings import BLOCKING, SENTENCES, Code, Finding, Severity
+from mailer.mail import message, rendering
 from tests.mails import CONTEXTS, NONCE
 
 ADDRESS = "lea@example.org"

@@ -8,12 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mailer import gate, issues, scheduling, settings
+from mailer import scheduling, settings
 from mailer.cli import output
 from mailer.db import transaction
 from mailer.feeds import troubles
 from mailer.feeds.troubles import Trouble
-from mailer.findings import Code, Finding, Phrase, Severity, Value
+from mailer.issues import gate, issues
+from mailer.issues.findings import Code, Finding, Phrase, Severity, Value
 from mailer.models.content import Issue, IssueState
 from mailer.web.admin import inspecting
 from tests.command import mailer

@@ -8,13 +8,17 @@ import time_machine
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from mailer import clock, gate, issues, newsletters, scheduling, sending, settings, subscriptions
-from mailer.checks.reach import Answer
+from mailer import clock, scheduling, settings
+from mailer.audience import subscriptions
 from mailer.db import transaction
-from mailer.findings import Code, Phrase, Severity
+from mailer.delivery import sending
+from mailer.issues import gate, issues
+from mailer.issues.checks.reach import Answer
+from mailer.issues.findings import Code, Phrase, Severity
 from mailer.models.content import Issue, IssueState, PauseReason, SlotResult, Variant
 from mailer.models.deliveries import Delivery
 from mailer.models.pictures import Picture, PictureKind, PictureState, PictureUse, Rendition
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
 from tests.test_scheduling import a_due_newsletter, the_slot

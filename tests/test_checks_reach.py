@@ -8,9 +8,9 @@ from ipaddress import ip_network
 
 import pytest
 
-from mailer.checks import reach
-from mailer.checks.reach import Answer
-from mailer.findings import Code, in_english
+from mailer.issues.checks import reach
+from mailer.issues.checks.reach import Answer
+from mailer.issues.findings import Code, in_english
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 

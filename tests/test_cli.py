@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from mailer import clock, deliveries, issues, newsletters, remedies, scheduling, sending
+from mailer import clock, scheduling
 from mailer.db import transaction
+from mailer.delivery import deliveries, remedies, sending
+from mailer.issues import issues
 from mailer.models.content import PauseReason
 from mailer.models.deliveries import Batch, Outcome
+from mailer.newsroom import newsletters
 from tests.command import in_its_own_process, mailer
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers

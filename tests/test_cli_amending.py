@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from mailer import clock, issues
+from mailer import clock
 from mailer.db import transaction
+from mailer.issues import issues
 from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers

@@ -2,10 +2,11 @@
 
 import pytest
 
-from mailer import clock, subscriptions
+from mailer import clock
+from mailer.audience import subscriptions
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
 from mailer.models.audience import EndedReason, LeftBecause
-from mailer.subscriptions import Origin
 from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, readers

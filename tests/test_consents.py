@@ -8,11 +8,12 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from mailer import leaving, moves, signups, subscriptions, tracking, wishes
+from mailer.audience import leaving, moves, signups, subscriptions, wishes
+from mailer.audience.subscriptions import Origin
+from mailer.audience.wishes import Wish
+from mailer.counting import tracking
 from mailer.models.audience import Consent, EndedReason, LeftBecause, Subscriber, Subscription
 from mailer.models.choices import Rhythm
-from mailer.subscriptions import Origin
-from mailer.wishes import Wish
 from tests.factories import NOW, a_newsletter, a_signup, readers
 
 ORIGIN = Origin(source="test", form_version="page-1/fr", network="192.0.2.0/24")

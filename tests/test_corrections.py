@@ -6,13 +6,15 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from mailer import amending, corrections, intake, issues, newsletters, variants
+from mailer.articles import intake
+from mailer.issues import amending, corrections, issues, variants
 from mailer.models.audience import Subscription
 from mailer.models.choices import CarriedCorrections, Rhythm
 from mailer.models.content import Article, Issue, Newsletter, Variant
 from mailer.models.corrections import ChangeKind
 from mailer.models.deliveries import Deferral, Delivery, DeliveryOutcome, Outcome
 from mailer.models.intake import StatusCode
+from mailer.newsroom import newsletters
 from tests.factories import NOW, a_newsletter, an_article, readers
 from tests.test_variants import DAY, MONDAY, choose, send, settle
 

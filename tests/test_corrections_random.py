@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from mailer import amending
+from mailer.issues import amending
 from mailer.models.audience import Subscription
 from mailer.models.choices import CarriedCorrections, Place, Rhythm, VariantArticle
 from mailer.models.content import Article, Newsletter, Variant

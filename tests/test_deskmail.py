@@ -7,25 +7,16 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from mailer import (
-    alerts,
-    clock,
-    deliveries,
-    desk_words,
-    deskmail,
-    i18n,
-    issues,
-    newsletters,
-    polling,
-    scheduling,
-    settings,
-    slot_words,
-)
+from mailer import clock, i18n, scheduling, settings
+from mailer.articles import polling
 from mailer.db import transaction
+from mailer.delivery import deliveries
+from mailer.issues import issues
 from mailer.models.audience import Subscription
 from mailer.models.content import Feed, Issue, IssueState, MailKind, Newsletter, PauseReason, Variant
 from mailer.models.deliveries import Delivery, DeliveryOutcome, Outcome
 from mailer.models.desk import DeskEvent, DeskMail, SlotCode
+from mailer.newsroom import alerts, desk_words, deskmail, newsletters, slot_words
 from tests.conftest import SmtpInbox
 from tests.factories import NOW, a_newsletter, an_article, readers
 from tests.newsroom import DESK, a_scheduled_newsletter, joined, text_of, the_issue, tick, to_desk, to_readers

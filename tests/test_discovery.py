@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailer import discovery
+from mailer.articles import discovery
 from mailer.feeds import fetch
 from tests import site as sites
 from tests.site import Answer, Site

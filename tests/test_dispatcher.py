@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from mailer.delivery.transports.verdicts import Verdict
 from mailer.mail_settings import DomainLimits
-from mailer.transports.verdicts import Verdict
 from tests.conftest import Servers
 from tests.smtp_server import SILENCE, scripted_server
 from tests.transports import dispatching, outgoing, send_all, transport, turn_until

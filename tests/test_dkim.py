@@ -23,7 +23,7 @@ from dkim.canonicalization import Relaxed  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer import dkim, message, rendering
+from mailer.mail import dkim, message, rendering
 from mailer.mail_settings import DkimKey
 from tests.mails import CONTEXTS, NONCE
 

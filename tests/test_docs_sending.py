@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mailer import dkim, settings
+from mailer import settings
+from mailer.mail import dkim
 from mailer.mail_settings import DkimKey
 from tests.source import ROOT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mailer import events
+from mailer.counting import events
 
 
 class Database:
@@ -162,7 +162,8 @@ def test_the_queue_of_a_living_process_is_left_alone(tmp_path: Path, database: D
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from mailer import events, logs
+from mailer import logs
+from mailer.counting import events
 
 logs.set_up()
 

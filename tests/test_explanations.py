@@ -7,12 +7,15 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import baselines, explanations, newsletters, schedules, subscriptions, topics
-from mailer.explanations import Explanation
+from mailer.articles import baselines, topics
+from mailer.audience import subscriptions
+from mailer.issues import explanations, schedules
+from mailer.issues.explanations import Explanation
 from mailer.models.audience import Consent, ConsentEvent
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
 from mailer.models.intake import Baseline
+from mailer.newsroom import newsletters
 from tests.factories import NOW, a_newsletter, an_article, readers, the_feed
 from tests.test_variants import DAY, MONDAY, article, choose, given, send
 

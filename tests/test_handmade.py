@@ -12,16 +12,18 @@ from lxml.html import fragment_fromstring
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import gate, handwriting, issues, markdown, message, subscriptions, variants, wishes
-from mailer.findings import Code
-from mailer.handwriting import Draft
-from mailer.markdown import BodyInvalid, Problem
+from mailer.audience import subscriptions, wishes
+from mailer.audience.subscriptions import Origin
+from mailer.issues import gate, handwriting, issues, markdown, variants
+from mailer.issues.findings import Code
+from mailer.issues.handwriting import Draft
+from mailer.issues.markdown import BodyInvalid, Problem
+from mailer.mail import message
 from mailer.models.audience import Subscription
 from mailer.models.choices import Place, Rhythm, VariantArticle
 from mailer.models.content import Issue, Layout, Newsletter, Variant
 from mailer.models.deliveries import Delivery
 from mailer.models.intake import ArticleStatus
-from mailer.subscriptions import Origin
 from tests.factories import NOW, a_newsletter, an_article, readers
 
 DAY = timedelta(days=1)

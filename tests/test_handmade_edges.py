@@ -10,14 +10,18 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from mailer import clock, handwriting, issues, newsletters, scheduling, sending, subscriptions, wishes
+from mailer import clock, scheduling
+from mailer.audience import subscriptions, wishes
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
-from mailer.handwriting import Draft
-from mailer.markdown import BodyInvalid, Problem
+from mailer.delivery import sending
+from mailer.issues import handwriting, issues
+from mailer.issues.handwriting import Draft
+from mailer.issues.markdown import BodyInvalid, Problem
 from mailer.models.audience import Subscription
 from mailer.models.content import Article, Feed, Newsletter, NewsletterFeed, Variant
 from mailer.models.deliveries import Batch
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from tests import site
 from tests.command import mailer
 from tests.conftest import SmtpInbox

@@ -10,13 +10,15 @@ from hypothesis import strategies as some
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from mailer import deliveries, hours, issues, ledger, runs, subscriptions, wishes
-from mailer.journal import Journal
+from mailer.audience import hours, subscriptions, wishes
+from mailer.audience.subscriptions import Origin
+from mailer.delivery import deliveries, ledger, runs
+from mailer.delivery.journal import Journal
+from mailer.issues import issues
 from mailer.models.audience import Consent, EndedReason, Subscriber, Subscription
 from mailer.models.choices import Rhythm
 from mailer.models.content import Issue, IssueState, Newsletter
 from mailer.models.deliveries import Batch, Delivery
-from mailer.subscriptions import Origin
 from tests.factories import NOW, a_newsletter, an_article, readers
 
 HOUR = timedelta(hours=1)

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from playwright.sync_api import Page
 
-from mailer import rendering
-from mailer.inlining import InliningFailed, inline
+from mailer.mail import rendering
+from mailer.mail.inlining import InliningFailed, inline
 from tests.looks import assert_same_look, open_page
 from tests.mails import CONTEXTS
 
@@ -305,7 +305,7 @@ def test_two_renders_at_once_give_what_one_gives() -> None:
 def test_nothing_is_read_from_network_or_disk() -> None:
     program = """
 import sys
-from mailer.inlining import InliningFailed, inline
+from mailer.mail.inlining import InliningFailed, inline
 
 def refuse(event, arguments):
     if event.startswith(("socket.", "urllib.", "subprocess.")) or event in ("open", "os.listdir"):

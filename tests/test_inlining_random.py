@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mailer.inlining import InliningFailed, inline
+from mailer.mail.inlining import InliningFailed, inline
 from tests.looks import assert_same_look, open_page
 
 SELECTORS = (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import intake
+from mailer.articles import intake
 from mailer.feeds.parsed import ParsedArticle
 from mailer.models.content import Article
 from mailer.models.intake import ArticleRevision, ArticleStatus, ImageSource, StatusCode

@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from mailer import issues, newsletters, reviewing, slots
+from mailer.issues import issues, reviewing, slots
 from mailer.models.content import Issue, IssueState, Layout, PauseReason, Slot, SlotResult, Variant, WhenUncertain
 from mailer.models.deliveries import Batch, Delivery
+from mailer.newsroom import newsletters
 from tests.factories import NOW, a_newsletter, an_article, readers
 
 GRACE = timedelta(hours=6)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mailer import journal
+from mailer.delivery import journal
 
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from mailer.journal import Journal
+from mailer.delivery.journal import Journal
 it = Journal(Path(sys.argv[1]), capacity=10)
 it.begin(batch=4, fence=2)
 it.handed(11); it.settled(11, 2); it.handed(12)

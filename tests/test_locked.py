@@ -8,9 +8,11 @@ from lxml import html as lxml_html
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import intake, issues, mails, variants
+from mailer.articles import intake
 from mailer.feeds import parse
 from mailer.i18n import LANGUAGES
+from mailer.issues import issues, variants
+from mailer.mail import mails
 from mailer.models.content import Article, Layout, Newsletter
 from tests.factories import NOW, a_newsletter, the_feed
 

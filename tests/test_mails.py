@@ -6,8 +6,10 @@ import pytest
 from lxml import html as lxml_html
 from sqlalchemy.orm import Session
 
-from mailer import corrections, issues, mails, topics, variants
+from mailer.articles import topics
 from mailer.feeds.text import shorten
+from mailer.issues import corrections, issues, variants
+from mailer.mail import mails
 from mailer.models.content import Layout, Newsletter
 from tests.factories import NOW, a_newsletter, an_article
 

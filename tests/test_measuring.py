@@ -6,10 +6,13 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, newsletters, tracking
+from mailer import clock
+from mailer.counting import tracking
+from mailer.counting.tracked import Mark
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.models.content import Variant
-from mailer.tracked import Mark
+from mailer.newsroom import newsletters
 from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.desk import running_desk, sign_in

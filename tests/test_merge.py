@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import attributes, copies, deliveries, dkim, issues, mails, merge, message, rendering
+from mailer.audience import attributes
+from mailer.delivery import copies, deliveries
+from mailer.issues import issues
+from mailer.mail import dkim, mails, merge, message, rendering
 from mailer.models.audience import Subscriber
 from mailer.models.content import Issue, Variant
 from mailer.models.deliveries import Delivery

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer import message
+from mailer.mail import message
 
 NOW = datetime(2026, 11, 20, 7, 0, tzinfo=UTC)
 NONCE = "0123456789ab"

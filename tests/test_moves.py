@@ -6,7 +6,12 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import addresses, deliveries, issues, moves, readers, subscriptions, wishes
+from mailer import addresses
+from mailer.audience import moves, readers, subscriptions, wishes
+from mailer.audience.subscriptions import Origin, SubscriptionGone, SubscriptionNotFound
+from mailer.audience.wishes import Wish
+from mailer.delivery import deliveries
+from mailer.issues import issues
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
@@ -19,8 +24,6 @@ from mailer.models.audience import (
 from mailer.models.choices import Rhythm
 from mailer.models.content import MailKind, Newsletter, Variant
 from mailer.models.deliveries import Delivery
-from mailer.subscriptions import Origin, SubscriptionGone, SubscriptionNotFound
-from mailer.wishes import Wish
 from tests.factories import NOW, a_newsletter, an_article
 
 LATER = NOW + timedelta(hours=1)

@@ -23,7 +23,8 @@ NEWSLETTER = ("--name", "La Lettre", "--sender", "lettre@courrier.example", "--p
 PLACE = ("--postal-address", "12 rue des Caravanes, 67000 Strasbourg", "--site", "https://courrier.example")
 SEND = """
 import sys
-from mailer import scheduling, sending
+from mailer import scheduling
+from mailer.delivery import sending
 assert scheduling.start_issue(int(sys.argv[1]))
 sending.send_due(budget_seconds=20)
 sending.shut_down()

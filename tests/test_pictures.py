@@ -18,11 +18,14 @@ import pytest
 from PIL import Image, ImageCms
 from sqlalchemy import select, update
 
-from mailer import clock, decoding, fetching, issues, newsletters, pictures, scheduling
+from mailer import clock, scheduling
+from mailer.articles import decoding, fetching, pictures
+from mailer.articles.shrinking import File, PictureUnusable, shrink
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.models.content import Article, Issue, Layout
 from mailer.models.pictures import Picture, PictureState, Rendition
-from mailer.shrinking import File, PictureUnusable, shrink
+from mailer.newsroom import newsletters
 from tests.factories import a_newsletter, an_article, readers, the_feed
 
 LIMIT_KB = 200_000

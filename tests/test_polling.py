@@ -11,11 +11,13 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from mailer import baselines, clock, intake, newsletters, polling
+from mailer import clock
+from mailer.articles import baselines, intake, polling
 from mailer.db import transaction
 from mailer.feeds.articles import RawArticle
 from mailer.models.content import Article, Feed, Newsletter, NewsletterFeed
 from mailer.models.intake import ArticleStatus
+from mailer.newsroom import newsletters
 from tests import site as sites
 from tests.factories import NOW, a_newsletter
 from tests.told import told

@@ -9,28 +9,13 @@ import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from mailer import (
-    amending,
-    clock,
-    contents,
-    corrections,
-    db,
-    deliveries,
-    explanations,
-    handwriting,
-    issues,
-    journal,
-    ledger,
-    pulling,
-    runs,
-    sending,
-    settings,
-    settling,
-    topics,
-)
-from mailer.amending import Act
+from mailer import clock, db, settings
+from mailer.articles import topics
 from mailer.db import transaction
-from mailer.handwriting import Draft
+from mailer.delivery import deliveries, journal, ledger, runs, sending, settling
+from mailer.issues import amending, contents, corrections, explanations, handwriting, issues, pulling
+from mailer.issues.amending import Act
+from mailer.issues.handwriting import Draft
 from mailer.models.choices import IssueExclusion, Place, VariantArticle
 from mailer.models.content import Article, Issue, IssueState, Layout, Newsletter, Variant, WhenUncertain
 from mailer.models.corrections import ChangeKind

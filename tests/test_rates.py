@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from mailer.delivery.rates import Rates, RatesUnavailable, warm_up
 from mailer.embedded.services import Servers
 from mailer.mail_settings import Limits, Transport
-from mailer.rates import Rates, RatesUnavailable, warm_up
 from tests.proxy import Connect, Proxy, proxied, to_unix_socket
 
 FIRST_DAY = date(2026, 3, 1)

@@ -8,14 +8,17 @@ import pytest
 from sqlalchemy import Table, Text, cast, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
-from mailer import addresses, deliveries, mails, moves, readers, signups, subscriptions
-from mailer.deliveries import Settled
+from mailer import addresses
+from mailer.audience import moves, readers, signups, subscriptions
+from mailer.audience.subscriptions import Origin
+from mailer.delivery import deliveries
+from mailer.delivery.deliveries import Settled
+from mailer.mail import mails
 from mailer.models import Base
 from mailer.models.audience import Subscriber, Subscription, Suppression
 from mailer.models.content import Issue, IssueState, MailKind
 from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome
 from mailer.models.readers import AddressChange, LinkRequest
-from mailer.subscriptions import Origin
 from tests.factories import NOW, a_newsletter, a_signup
 
 LATER = NOW + timedelta(hours=1)

@@ -6,9 +6,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, rechecking, scheduling, settings
+from mailer import clock, scheduling, settings
+from mailer.articles import rechecking
 from mailer.db import transaction
 from mailer.feeds.urls import canonical_url
+from mailer.issues import issues
 from mailer.models.content import Article, Newsletter
 from mailer.models.intake import ArticleStatus, ImageSource
 from tests import site as sites

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mailer import i18n, remedies
+from mailer import i18n
+from mailer.delivery import remedies
 from mailer.models.content import PauseReason
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mailer import rendering
-from mailer.inlining import InliningFailed
-from mailer.rendering import Rendered, TemplateInvalid
+from mailer.mail import rendering
+from mailer.mail.inlining import InliningFailed
+from mailer.mail.rendering import Rendered, TemplateInvalid
 from tests.mails import ISSUE, PLACEHOLDERS, article
 
 ROOT = Path(__file__).parent.parent
@@ -224,12 +224,13 @@ def test_templates_are_found_inside_an_installed_package(tmp_path: Path) -> None
     """As hatch's force-include lays them out: the module beside its own templates/email."""
     package = tmp_path / "mailer"
     package.mkdir()
-    for name in ("__init__", "rendering", "i18n", "inlining", "cascade", "selectors", "stylesheets"):
+    for name in ("__init__", "i18n"):
         shutil.copy(ROOT / "mailer" / f"{name}.py", package)
+    shutil.copytree(ROOT / "mailer" / "mail", package / "mail")
     shutil.copytree(ROOT / "mailer" / "locale", package / "locale")
     shutil.copytree(ROOT / "templates" / "email", package / "templates" / "email")
     program = (
-        "import mailer, mailer.rendering as r, datetime;"
+        "import mailer, mailer.mail.rendering as r, datetime;"
         f"assert mailer.__file__.startswith({str(tmp_path)!r});"
         "n = dict(name='N', description='', url='https://x.example', publisher='P', postal_address='A',"
         "brand_color='#0F5C5C', brand_color_dark='#7CC7BD', logo=None, font='serif');"

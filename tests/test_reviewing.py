@@ -8,10 +8,12 @@ import pytest
 import time_machine
 from sqlalchemy import select
 
-from mailer import clock, issues, newsletters, reviewing, scheduling, slots
+from mailer import clock, scheduling
 from mailer.db import transaction
+from mailer.issues import issues, reviewing, slots
 from mailer.models.content import Feed, Issue, IssueState, Newsletter, PauseReason, Slot, SlotResult
 from mailer.models.desk import ReviewAct, SlotCode
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import an_article
 from tests.newsroom import (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mailer import rendering, sandbox
-from mailer.inlining import InliningFailed
-from mailer.rendering import Rendered, TemplateInvalid
+from mailer.mail import rendering, sandbox
+from mailer.mail.inlining import InliningFailed
+from mailer.mail.rendering import Rendered, TemplateInvalid
 from tests.mails import ISSUE
 
 CANARY = "canary-7f3a9c"
@@ -195,9 +195,7 @@ ESCAPES = {
 def test_code_that_got_out_of_the_template_finds_itself_confined(name: str, folder: Path) -> None:
     names = {"secret": str(folder.parent / "secret.txt"), "link": str(folder / "link.txt"), "folder": str(folder)}
     act = ESCAPES[name].format_map(names)
-    program = (
-        f"import pathlib; from mailer import sandbox; sandbox._confine([pathlib.Path({str(folder)!r})]); print({act})"
-    )
+    program = f"import pathlib; from mailer.mail import sandbox; sandbox._confine([pathlib.Path({str(folder)!r})]); print({act})"
     ran = subprocess.run(
         [sys.executable, "-c", program],
         env=sandbox.environment(),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mailer import schedules
+from mailer.issues import schedules
 
 FRIDAY_7 = "0 7 * * FRI"
 

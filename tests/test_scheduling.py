@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, newsletters, scheduling, sending, settings
+from mailer import clock, scheduling, settings
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from mailer.models.content import Feed, Issue, IssueState, Slot, SlotResult
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, a_signup, an_article, readers
 

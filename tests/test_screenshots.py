@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Page
 
-from mailer import brand, rendering
+from mailer.mail import brand, rendering
 from tests.looks import open_page
 from tests.mails import CONTEXTS, ISSUE, LANGUAGES_OF, LOGO, NEWSLETTER
 

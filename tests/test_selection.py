@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from mailer import issues, newsletters, selection
+from mailer.issues import issues, selection
 from mailer.models.content import Article, Issue, IssueState, Layout, Newsletter
+from mailer.newsroom import newsletters
 from tests.factories import NOW, a_newsletter, an_article, readers
 
 LATER = NOW + timedelta(days=7)

@@ -9,11 +9,15 @@ import time
 import pytest
 from sqlalchemy import select, update
 
-from mailer import clock, deliveries, issues, journal, ledger, newsletters, sending, settings, signups, subscriptions
+from mailer import clock, settings
+from mailer.audience import signups, subscriptions
 from mailer.db import transaction
+from mailer.delivery import deliveries, journal, ledger, sending
+from mailer.issues import issues
 from mailer.models.audience import EndedReason
 from mailer.models.content import IssueState
 from mailer.models.deliveries import Batch, Outcome
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_signup
 from tests.smtp_server import DROP, scripted_server
@@ -199,7 +203,7 @@ def test_kill_9_in_mid_send_loses_and_doubles_nothing(installation: SmtpInbox, m
     with scripted_server(delay_seconds=0.005) as server:
         use_server(server.url, monkeypatch)
         issue_id = started_issue(200, batch_size=50)
-        code = "from mailer import sending; sending.send_due(budget_seconds=60)"
+        code = "from mailer.delivery import sending; sending.send_due(budget_seconds=60)"
         worker = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
         deadline = time.monotonic() + 20
         while len(server.accepted) < 30 and time.monotonic() < deadline:

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import dkim as dkimpy
 
-from mailer import clock, issues, newsletters, sending, signups
+from mailer import clock
+from mailer.audience import signups
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from mailer.models.content import IssueState
+from mailer.newsroom import newsletters
 from tests import wire
 from tests.conftest import DkimKeys, SmtpInbox
 from tests.factories import a_signup

@@ -7,10 +7,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from mailer import clock, deliveries, issues, ledger, newsletters, sending, signups
+from mailer import clock
+from mailer.audience import signups
 from mailer.db import transaction
+from mailer.delivery import deliveries, ledger, sending
+from mailer.issues import issues
 from mailer.models.content import IssueState, WhenUncertain
 from mailer.models.deliveries import Batch, Deferral
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, a_signup, an_article, readers
 from tests.smtp_server import DROP, scripted_server

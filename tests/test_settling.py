@@ -7,12 +7,15 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, issues, ledger, sending, settling, subscriptions
+from mailer import clock
+from mailer.audience import subscriptions
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.delivery import deliveries, ledger, sending, settling
+from mailer.issues import issues
 from mailer.models.audience import EndedReason
 from mailer.models.content import Issue, IssueState
 from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome, SettledAs
-from mailer.subscriptions import Origin
 from tests.conftest import SmtpInbox
 from tests.factories import NOW, a_newsletter, an_article, readers
 

@@ -11,10 +11,12 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from mailer import clock, links, newsletters, scheduling, sending, settings
+from mailer import clock, links, scheduling, settings
 from mailer.db import transaction
+from mailer.delivery import sending
 from mailer.links import Purpose
 from mailer.models.choices import Rhythm
+from mailer.newsroom import newsletters
 from mailer.web import forms
 from tests.conftest import SmtpInbox, forget
 from tests.web_server import browser

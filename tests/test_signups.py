@@ -7,13 +7,18 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import clock, issues, newsletters, sending, signups, subscriptions, topics
+from mailer import clock
+from mailer.articles import topics
+from mailer.audience import signups, subscriptions
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from mailer.models.audience import Consent, ConsentEvent, Subscription, SubscriptionState
 from mailer.models.choices import Rhythm
 from mailer.models.content import Issue, MailKind, Newsletter, Variant
 from mailer.models.deliveries import Delivery
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import NOW, a_newsletter, a_signup, an_article, readers
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.orm import Session
 
-from mailer import intake, silence
+from mailer.articles import intake, silence
 from tests.factories import NOW, a_newsletter, the_feed
 from tests.told import told
 

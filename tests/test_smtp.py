@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mailer.transports.outgoing import Outgoing
-from mailer.transports.verdicts import Verdict
+from mailer.delivery.transports.outgoing import Outgoing
+from mailer.delivery.transports.verdicts import Verdict
 from tests.conftest import Servers
 from tests.smtp_server import DROP, SILENCE, ScriptedServer, scripted_server
 from tests.transports import Heard, dispatching, outgoing, send_all, transport, turn_until

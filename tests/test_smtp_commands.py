@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.transports.outgoing import (
+from mailer.delivery.transports.outgoing import (
     AddressUnsendable,
     Capabilities,
     Outgoing,
@@ -14,7 +14,7 @@ from mailer.transports.outgoing import (
     rcpt_command,
     undeliverable,
 )
-from mailer.transports.replies import MAX_REPLY_BYTES, MAX_REPLY_LINES, Reply, ReplyInvalid
+from mailer.delivery.transports.replies import MAX_REPLY_BYTES, MAX_REPLY_LINES, Reply, ReplyInvalid
 
 NOTHING = Capabilities()
 EVERYTHING = Capabilities(pipelining=True, smtputf8=True, eight_bit=True, dsn=True, size=10_000_000)

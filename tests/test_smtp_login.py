@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mailer.delivery.transports.login import Credentials, log_in
+from mailer.delivery.transports.replies import Reply
+from mailer.delivery.transports.route import RouteMisconfigured, RouteUnavailable, open_connection
 from mailer.embedded import certificates
-from mailer.transports.login import Credentials, log_in
-from mailer.transports.replies import Reply
-from mailer.transports.route import RouteMisconfigured, RouteUnavailable, open_connection
 from tests.smtp_server import ScriptedServer, addresses_found, opened, says, scripted_server, the_route, tls_context
 
 PASSWORD = "s3cret-of-léa"

@@ -13,10 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mailer.embedded import certificates
-from mailer.mail_settings import Transport
-from mailer.transports.outgoing import Capabilities
-from mailer.transports.route import (
+from mailer.delivery.transports.outgoing import Capabilities
+from mailer.delivery.transports.route import (
     Route,
     RouteMisconfigured,
     RouteUnavailable,
@@ -24,6 +22,8 @@ from mailer.transports.route import (
     route_from_transport,
     route_from_url,
 )
+from mailer.embedded import certificates
+from mailer.mail_settings import Transport
 from tests.smtp_server import DROP, SILENCE, addresses_found, opened, says, scripted_server, the_route, tls_context
 
 USERS = {"lettre": "secret"}

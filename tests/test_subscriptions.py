@@ -9,7 +9,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from mailer import addresses, links, signups, subscriptions, topics, wishes
+from mailer import addresses, links
+from mailer.articles import topics
+from mailer.audience import signups, subscriptions, wishes
+from mailer.audience.subscriptions import Origin
 from mailer.models.audience import (
     Consent,
     ConsentEvent,
@@ -22,7 +25,6 @@ from mailer.models.audience import (
 from mailer.models.choices import Rhythm
 from mailer.models.content import MailKind, Variant
 from mailer.models.deliveries import Delivery
-from mailer.subscriptions import Origin
 from tests.factories import NOW, a_newsletter, a_signup, readers
 
 LATER = NOW + timedelta(hours=1)

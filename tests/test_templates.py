@@ -11,9 +11,9 @@ from lxml import html as lxml_html
 from lxml.cssselect import CSSSelector
 from playwright.sync_api import Page
 
-from mailer import rendering
 from mailer.i18n import LANGUAGES
-from mailer.rendering import PARTS, Rendered
+from mailer.mail import rendering
+from mailer.mail.rendering import PARTS, Rendered
 from tests.looks import open_page
 from tests.mails import CONTEXTS, ISSUE, LANGUAGES_OF, PLACEHOLDERS, POLITICS, article, picture
 

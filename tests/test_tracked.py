@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mailer import links, message, tracked
+from mailer import links
+from mailer.counting import tracked
+from mailer.mail import message
 
 pytestmark = pytest.mark.usefixtures("environment")
 

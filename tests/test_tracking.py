@@ -9,14 +9,17 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from mailer import checks, copies, deliveries, events, issues, leaving, machines, subscriptions, tracked, tracking
-from mailer.checks.mail import parse
+from mailer.audience import leaving, subscriptions
+from mailer.audience.subscriptions import Origin
+from mailer.counting import events, machines, tracked, tracking
+from mailer.counting.tracked import Mark
+from mailer.delivery import copies, deliveries
+from mailer.issues import checks, issues
+from mailer.issues.checks.mail import parse
 from mailer.models.audience import Consent, EndedReason, Subscription, SubscriptionState
 from mailer.models.content import Issue, Newsletter, Variant
 from mailer.models.deliveries import Delivery, DeliveryOutcome, Outcome
 from mailer.models.tracking import Event, EventTotal, MachineReason, VariantLink
-from mailer.subscriptions import Origin
-from mailer.tracked import Mark
 from tests.factories import NOW, a_newsletter, an_article, readers
 
 ALL = {"tracks_clicks": True, "tracks_opens": True, "tracks_readers": True}

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer import addresses, typos
+from mailer import addresses
+from mailer.audience import typos
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ import re
 
 import pytest
 
-from mailer import clock, issues, links, sending
+from mailer import clock, links
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from mailer.links import Purpose
 from tests.conftest import SmtpInbox, forget
 from tests.factories import NOW, a_newsletter, an_article, readers

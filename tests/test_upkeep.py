@@ -7,13 +7,16 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import clock, deliveries, journal, mails, moves, settings, signups, subscriptions, upkeep
-from mailer import readers as people
+from mailer import clock, settings, upkeep
+from mailer.audience import moves, signups, subscriptions
+from mailer.audience import readers as people
+from mailer.audience.subscriptions import Origin
+from mailer.delivery import deliveries, journal
+from mailer.mail import mails
 from mailer.models.audience import Consent, SignupRequest, Subscriber, Subscription
 from mailer.models.content import MailKind, Variant
 from mailer.models.readers import AddressChange, LinkRequest
 from mailer.models.tracking import Event, EventTotal
-from mailer.subscriptions import Origin
 from tests.factories import NOW, a_newsletter, a_signup, readers
 
 

@@ -11,13 +11,16 @@ import pytest
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from mailer import issues, newsletters, subscriptions, topics, variants, wishes
+from mailer.articles import topics
+from mailer.audience import subscriptions, wishes
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.issues import issues, variants
 from mailer.models.audience import Subscription
 from mailer.models.choices import Place, Rhythm, VariantArticle
 from mailer.models.content import Article, Issue, Layout, Newsletter, NewsletterFeed, Variant
 from mailer.models.deliveries import Delivery, DeliveryOutcome, Outcome
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import NOW, a_newsletter, an_article, readers, the_feed
 

@@ -6,10 +6,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from mailer import newsletters, topics
+from mailer.articles import topics
 from mailer.models.choices import Place, Rhythm
 from mailer.models.content import Newsletter, NewsletterFeed
 from mailer.models.deliveries import Outcome
+from mailer.newsroom import newsletters
 from tests.factories import a_newsletter, an_article, readers, the_feed
 from tests.test_variants import MONDAY, choose, send_if_due, settle
 from tests.test_variants import given as mails

@@ -10,13 +10,16 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from mailer import clock, links, newsletters, readers, scheduling, sending, settings, subscriptions
+from mailer import clock, links, scheduling, settings
+from mailer.audience import readers, subscriptions
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.delivery import sending
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason, Subscriber
 from mailer.models.deliveries import Delivery
 from mailer.models.readers import LinkRequest
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter
 from tests.web_site import Site, confirmed_reader, ended_reader, heading, running_site

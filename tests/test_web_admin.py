@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import clock, issues, newsletters, settings
+from mailer import clock, settings
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.models.content import Article
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.desk import (
     OPEN_PATHS,

@@ -6,8 +6,10 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mailer import amending, clock, deliveries, issues
+from mailer import clock
 from mailer.db import transaction
+from mailer.delivery import deliveries
+from mailer.issues import amending, issues
 from mailer.models.content import Article, IssueState, Variant
 from mailer.models.corrections import ChangeKind, Correction
 from mailer.models.deliveries import Outcome

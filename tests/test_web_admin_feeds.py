@@ -7,12 +7,14 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from mailer import clock, intake, newsletters, polling
+from mailer import clock
+from mailer.articles import intake, polling
 from mailer.db import transaction
 from mailer.models.choices import Pin
 from mailer.models.content import Article, Feed, NewsletterFeed
 from mailer.models.intake import ArticleStatus, Baseline, StatusCode
 from mailer.models.pictures import Picture, PictureState
+from mailer.newsroom import newsletters
 from tests import site as sites
 from tests.conftest import SmtpInbox
 from tests.desk import field, hidden, press, running_desk, sign_in, speak

@@ -7,10 +7,13 @@ from datetime import timedelta
 
 import pytest
 
-from mailer import clock, newsletters, signups, snippets, topics
+from mailer import clock
+from mailer.articles import topics
+from mailer.audience import signups, snippets
+from mailer.audience.snippets import Kind, Look
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
-from mailer.snippets import Kind, Look
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.desk import area, press, running_desk, sign_in, speak
 from tests.factories import a_newsletter, a_signup

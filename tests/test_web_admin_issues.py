@@ -7,8 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, sending, settings
+from mailer import clock, settings
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from mailer.models.content import IssueState, Layout
 from mailer.models.deliveries import Delivery
 from tests.conftest import SmtpInbox

@@ -7,9 +7,12 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from mailer import brand, clock, newsletters, topics
+from mailer import clock
+from mailer.articles import topics
 from mailer.db import transaction
+from mailer.mail import brand
 from mailer.models.content import Newsletter
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.desk import a_topic, area, field, hidden, picked, press, running_desk, sign_in
 from tests.factories import an_article, readers

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from mailer import clock, reviewing
+from mailer import clock
 from mailer.db import transaction
+from mailer.issues import reviewing
 from mailer.models.desk import ReviewAct
 from tests.conftest import SmtpInbox
 from tests.desk import running_desk, sign_in, speak

@@ -7,8 +7,10 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, ledger, remedies, sending
+from mailer import clock
 from mailer.db import transaction
+from mailer.delivery import ledger, remedies, sending
+from mailer.issues import issues
 from mailer.models.content import IssueState, PauseReason, WhenUncertain
 from mailer.models.deliveries import Delivery
 from tests.conftest import SmtpInbox

@@ -11,8 +11,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from mailer import clock, issues, links, moves, readers, sending, settings, signups
+from mailer import clock, links, settings
+from mailer.audience import moves, readers, signups
 from mailer.db import transaction
+from mailer.delivery import sending
+from mailer.issues import issues
 from mailer.links import Purpose
 from mailer.web.app import create_app
 from tests.conftest import SmtpInbox

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailer import clock, newsletters, subscriptions, wishes
+from mailer import clock
+from mailer.audience import subscriptions, wishes
 from mailer.db import transaction
 from mailer.links import Purpose
+from mailer.newsroom import newsletters
 from mailer.web import zones
 from tests.conftest import SmtpInbox
 from tests.web_site import Site, confirmed_reader, running_site

@@ -10,10 +10,13 @@ import pytest
 from lxml import etree
 from sqlalchemy import update
 
-from mailer import clock, issues, newsletters, pictures, shrinking
+from mailer import clock
+from mailer.articles import pictures, shrinking
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.models.content import Issue, IssueState, Newsletter
 from mailer.models.pictures import Picture
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import an_article, readers
 from tests.web_site import Site, heading, running_site

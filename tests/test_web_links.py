@@ -7,11 +7,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from mailer import clock, links, newsletters, settings, subscriptions, topics, wishes
+from mailer import clock, links, settings
+from mailer.articles import topics
+from mailer.audience import subscriptions, wishes
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason, SubscriptionState
 from mailer.models.choices import Rhythm
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.web_site import (
     COOKIE,

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from mailer import clock, newsletters, pictures, shrinking
+from mailer import clock
+from mailer.articles import pictures, shrinking
 from mailer.db import transaction
 from mailer.models.pictures import Picture
+from mailer.newsroom import newsletters
 from tests.factories import a_newsletter
 from tests.web_site import Site, running_site
 

@@ -9,10 +9,12 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select
 
-from mailer import clock, db, i18n, issues, links, newsletters, settings
+from mailer import clock, db, i18n, links, settings
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.links import Purpose
 from mailer.models.audience import Subscription
+from mailer.newsroom import newsletters
 from mailer.web import signing_up
 from tests.conftest import SmtpInbox
 from tests.factories import an_article, readers

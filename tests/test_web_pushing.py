@@ -7,10 +7,12 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, newsletters, selection
+from mailer import clock
 from mailer.db import transaction
+from mailer.issues import selection
 from mailer.models.content import Article
 from mailer.models.intake import ArticleStatus
+from mailer.newsroom import newsletters
 from tests.command import mailer
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter

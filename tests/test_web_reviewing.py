@@ -8,8 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from mailer import clock, issues, links, scheduling
+from mailer import clock, links, scheduling
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.links import Purpose
 from mailer.models.content import IssueState, Newsletter
 from mailer.models.desk import IssueAct

@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from mailer import clock, links, settings, tracked
+from mailer import clock, links, settings
+from mailer.counting import tracked
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.web.app import create_app

@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mailer import links, settings, tracked
+from mailer import links, settings
+from mailer.counting import tracked
 from mailer.links import Purpose
 from mailer.web import middleware, tracking
 from mailer.web.app import create_app

@@ -7,11 +7,13 @@ from typing import Final
 
 import pytest
 
-from mailer import clock, links, newsletters, subscriptions
+from mailer import clock, links
+from mailer.audience import subscriptions
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from mailer.web.app import create_app
 from tests import web_site
 from tests.conftest import SmtpInbox

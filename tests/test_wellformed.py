@@ -8,27 +8,18 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import (
-    alerts,
-    amending,
-    clock,
-    handwriting,
-    intake,
-    issues,
-    newsletters,
-    pictures,
-    sending,
-    shrinking,
-    signups,
-    subscriptions,
-    topics,
-)
+from mailer import clock
+from mailer.articles import intake, pictures, shrinking, topics
+from mailer.audience import signups, subscriptions
 from mailer.db import transaction
+from mailer.delivery import sending
 from mailer.embedded import sample, site_feed
 from mailer.feeds import parse
 from mailer.i18n import DESK_LANGUAGES, LANGUAGES
+from mailer.issues import amending, handwriting, issues
 from mailer.models.content import Article, Issue, Newsletter, PauseReason
 from mailer.models.pictures import Picture
+from mailer.newsroom import alerts, newsletters
 from tests import wire
 from tests.conftest import DkimKeys, Received, SmtpInbox
 from tests.factories import a_newsletter, a_signup, an_article, the_feed

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from mailer.delivery.rates import Rates
+from mailer.delivery.transports.dispatcher import Dispatcher
+from mailer.delivery.transports.outgoing import Outgoing
+from mailer.delivery.transports.pool import Trouble
+from mailer.delivery.transports.verdicts import Result, Verdict
 from mailer.mail_settings import DomainLimits, Transport
-from mailer.rates import Rates
-from mailer.transports.dispatcher import Dispatcher
-from mailer.transports.outgoing import Outgoing
-from mailer.transports.pool import Trouble
-from mailer.transports.verdicts import Result, Verdict
 from tests.smtp_server import ScriptedServer
 
 PATIENCE_SECONDS = 15.0

@@ -14,13 +14,17 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Text, cast, func, literal_column, select
 
-from mailer import clock, issues, links, moves, newsletters, settings, signups, subscriptions, topics
+from mailer import clock, links, settings
+from mailer.articles import topics
+from mailer.audience import moves, signups, subscriptions
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.links import Purpose
 from mailer.models import Base
 from mailer.models.audience import Consent, EndedReason, SignupRequest, SubscriptionState
 from mailer.models.readers import AddressChange
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from mailer.web.app import create_app
 from tests.factories import a_newsletter, a_signup, an_article, readers
 from tests.web_server import browser, listening, serving

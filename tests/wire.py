@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import html as lxml_html
 
-from mailer import checks
-from mailer.checks.mail import Facts
+from mailer.issues import checks
+from mailer.issues.checks.mail import Facts
 
 Keys = Mapping[str, rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey]
 ONCE: Final = ("from", "to", "subject", "date", "message-id", "mime-version", "content-type")

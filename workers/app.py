@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from celery import Celery, signals
 
-from mailer import db, dkim, logs, queue, sending, settings
+from mailer import db, logs, queue, settings
+from mailer.delivery import sending
+from mailer.mail import dkim
 
 try:
     _SETTINGS = settings.load()

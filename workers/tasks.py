@@ -2,8 +2,11 @@
 
 from typing import Final
 
-from mailer import clock, fetching, polling, queue, readers, rechecking, scheduling, sending, settings, signups, upkeep
+from mailer import clock, queue, scheduling, settings, upkeep
+from mailer.articles import fetching, polling, rechecking
+from mailer.audience import readers, signups
 from mailer.db import transaction
+from mailer.delivery import sending
 from workers.app import app
 
 # Short, so that confirmations, other queues and a stop of the worker wait for seconds only.

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mailer import rendering  # noqa: E402
+from mailer.mail import rendering  # noqa: E402
 from tests.mails import CONTEXTS, PLACEHOLDERS  # noqa: E402
 
 PICTURES = ROOT / "mailer/embedded/sample/pictures"

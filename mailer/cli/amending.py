@@ -4,11 +4,13 @@ from typing import Annotated, Final
 
 import typer
 
-from mailer import amending, clock, issues, ledger, pulling
-from mailer.amending import Act
+from mailer import clock
 from mailer.cli import output
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
+from mailer.delivery import ledger
+from mailer.issues import amending, issues, pulling
+from mailer.issues.amending import Act
 from mailer.models.content import Issue
 from mailer.models.corrections import ChangeKind
 

@@ -6,12 +6,14 @@ import typer
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from mailer import clock, intake, newsletters
+from mailer import clock
+from mailer.articles import intake
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
 from mailer.models.content import Article, NewsletterFeed
 from mailer.models.intake import ArticleRevision, ArticleStatus, StatusCode
+from mailer.newsroom import newsletters
 
 app = typer.Typer(
     no_args_is_help=True, help="Articles that the feeds gave: list, hold, release, withdraw.", rich_markup_mode=None

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from mailer.bounces import parts
-from mailer.bounces.explain import Failure
-from mailer.bounces.explain import explain as explain_mail
 from mailer.cli import output
+from mailer.delivery.bounces import parts
+from mailer.delivery.bounces.explain import Failure
+from mailer.delivery.bounces.explain import explain as explain_mail
 
 app = typer.Typer(no_args_is_help=True, help="Mails that came back.", rich_markup_mode=None)
 

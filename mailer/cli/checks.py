@@ -5,11 +5,12 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from mailer import clock, findings, gate, issues
+from mailer import clock
 from mailer.cli import output
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
-from mailer.findings import Finding
+from mailer.issues import findings, gate, issues
+from mailer.issues.findings import Finding
 from mailer.models.content import Issue
 
 

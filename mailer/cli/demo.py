@@ -12,12 +12,16 @@ import httpx
 import typer
 from rich.table import Table
 
-from mailer import accounts, clock, issues, links, newsletters, polling, scheduling, subscriptions
+from mailer import clock, links, scheduling
+from mailer.articles import polling
+from mailer.audience import subscriptions
 from mailer.cli import demo_folder, demo_scenario, output
 from mailer.cli.demo_installation import SLUG, Installation, Progress, running, set_up_newsletter
 from mailer.cli.demo_readers import CheckFailed, browser
 from mailer.db import transaction
 from mailer.embedded.processes import ChildDied
+from mailer.issues import issues
+from mailer.newsroom import accounts, newsletters
 
 DATA = Path(".mailer/demo")
 ACCOUNT = "camille@courrier.example"

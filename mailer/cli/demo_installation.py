@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailer import clock, newsletters, settings
+from mailer import clock, settings
 from mailer.cli import demo_folder
 from mailer.cli.stack import Stack
 from mailer.db import transaction
@@ -16,6 +16,7 @@ from mailer.embedded import certificates
 from mailer.embedded.processes import Supervisor, free_port, wait_for_port
 from mailer.embedded.services import Servers, Services
 from mailer.migrations import run as migrations
+from mailer.newsroom import newsletters
 
 SLUG = "courrier"
 CRON, TIMEZONE = "0 7 * * FRI", "Europe/Paris"

@@ -7,12 +7,16 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from mailer import baselines, clock, issues, ledger, newsletters, schedules
+from mailer import clock
+from mailer.articles import baselines
 from mailer.cli.demo_installation import SLUG, TIMEZONE, Installation, Progress, set_up_newsletter
 from mailer.cli.demo_readers import CheckFailed, Inbox, Mail, Reader, browser, first, wait_until
 from mailer.db import transaction
+from mailer.delivery import ledger
+from mailer.issues import issues, schedules
 from mailer.models.content import Article, Feed, Issue, IssueState, Slot
 from mailer.models.intake import Baseline
+from mailer.newsroom import newsletters
 
 READERS = (("Léa", "lea@example.org"), ("Timour", "timour@example.org"), ("Ainoura", "ainoura@example.org"))
 # Slots of the last minutes: within the grace, and each of them decided once.

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from mailer import baselines, clock, discovery, newsletters, polling, rechecking, settings
+from mailer import clock, settings
+from mailer.articles import baselines, discovery, polling, rechecking
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
 from mailer.feeds import fetch
 from mailer.models.intake import Baseline
+from mailer.newsroom import newsletters
 
 app = typer.Typer(no_args_is_help=True, help="Feeds: list, find, add, remove, read.", rich_markup_mode=None)
 

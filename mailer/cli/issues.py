@@ -6,27 +6,18 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from mailer import amending as amended
-from mailer import (
-    clock,
-    explanations,
-    handwriting,
-    hours,
-    issues,
-    ledger,
-    newsletters,
-    queue,
-    remedies,
-    reviewing,
-    schedules,
-    selection,
-)
+from mailer import clock, queue
+from mailer.audience import hours
 from mailer.cli import amending, checks, measuring, output, settling, watching, writing
 from mailer.cli.newsletters import Slug
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
+from mailer.delivery import ledger, remedies
+from mailer.issues import amending as amended
+from mailer.issues import explanations, handwriting, issues, reviewing, schedules, selection
 from mailer.models.content import Issue, IssueState, WhenUncertain
 from mailer.models.deliveries import Outcome
+from mailer.newsroom import newsletters
 
 app = typer.Typer(no_args_is_help=True, help="Issues: see the next one, create, send, watch.", rich_markup_mode=None)
 app.command()(checks.check)

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from mailer import issues, tracking
 from mailer.cli import output
 from mailer.cli.settling import IssueId
+from mailer.counting import tracking
 from mailer.db import transaction
+from mailer.issues import issues
 
 
 def stats(

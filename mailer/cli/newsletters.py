@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
-from mailer import clock, i18n, newsletters, schedules, slots, snippets
+from mailer import clock, i18n
+from mailer.audience import snippets
 from mailer.cli import output
 from mailer.db import transaction
+from mailer.issues import schedules, slots
 from mailer.models.content import Newsletter
+from mailer.newsroom import newsletters
 
 app = typer.Typer(
     no_args_is_help=True, help="Newsletters: list, show, add, edit, schedule, form.", rich_markup_mode=None

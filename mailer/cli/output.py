@@ -18,35 +18,18 @@ from rich.text import Text
 from sqlalchemy.exc import OperationalError as DatabaseUnreachable
 from sqlalchemy.exc import ProgrammingError
 
-from mailer import (
-    accounts,
-    addresses,
-    amending,
-    attributes,
-    corrections,
-    discovery,
-    dkim,
-    gate,
-    inlining,
-    issues,
-    markdown,
-    newsletters,
-    queue,
-    readers,
-    rendering,
-    schedules,
-    settings,
-    settling,
-    subscriptions,
-    tokens,
-    topics,
-    wishes,
-)
+from mailer import addresses, queue, settings
+from mailer.articles import discovery, topics
+from mailer.audience import attributes, readers, subscriptions, wishes
 from mailer.cli.demo_folder import FolderNotOurs
+from mailer.delivery import settling
 from mailer.embedded.inbox import InboxFailed
 from mailer.embedded.processes import ChildDied, ChildNotStarted
 from mailer.embedded.services import DataDirectoryInUse, ServicesFailed
 from mailer.feeds import fetch
+from mailer.issues import amending, corrections, gate, issues, markdown, schedules
+from mailer.mail import dkim, inlining, rendering
+from mailer.newsroom import accounts, newsletters, tokens
 
 DONE: Final = 0
 FAILED: Final = 1

@@ -5,11 +5,13 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from mailer import clock, newsletters, pictures
+from mailer import clock
+from mailer.articles import pictures
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
 from mailer.models.content import Article, NewsletterFeed
+from mailer.newsroom import newsletters
 
 
 def show(

@@ -4,9 +4,11 @@ from typing import Annotated, Final
 
 import typer
 
-from mailer import clock, issues, ledger, queue, settling
+from mailer import clock, queue
 from mailer.cli import output
 from mailer.db import transaction
+from mailer.delivery import ledger, settling
+from mailer.issues import issues
 from mailer.models.deliveries import Outcome, SettledAs
 
 IssueId = Annotated[int, typer.Argument(metavar="ID", help="The issue's id, as in: mailer issue list")]

@@ -8,13 +8,16 @@ import typer
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer import attributes, clock, i18n, newsletters, readers, schedules, subscriptions, wishes
+from mailer import clock, i18n
+from mailer.audience import attributes, readers, subscriptions, wishes
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.audience import Consent, EndedReason, LeftBecause, Subscriber, Subscription, SubscriptionState
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
+from mailer.newsroom import newsletters
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -11,15 +11,16 @@ from typing import Annotated
 
 import typer
 
-from mailer import __version__, dkim, queue, settings
+from mailer import __version__, queue, settings
 from mailer.cli import output
 from mailer.cli.stack import Stack
+from mailer.delivery.transports.route import RouteMisconfigured, RouteUnavailable, open_connection, route_from_transport
 from mailer.embedded import inbox as local_inbox
 from mailer.embedded.processes import Supervisor, wait_for_port
 from mailer.embedded.services import Services
+from mailer.mail import dkim
 from mailer.mail_settings import Transport
 from mailer.migrations import run as migrations
-from mailer.transports.route import RouteMisconfigured, RouteUnavailable, open_connection, route_from_transport
 
 config = typer.Typer(no_args_is_help=True, help="The settings.", rich_markup_mode=None)
 

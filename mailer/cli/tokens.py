@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from mailer import clock, newsletters, settings, tokens
+from mailer import clock, settings
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
 from mailer.models.tokens import Scope
+from mailer.newsroom import newsletters, tokens
 
 app = typer.Typer(no_args_is_help=True, help="Tokens that let other programs push articles.", rich_markup_mode=None)
 

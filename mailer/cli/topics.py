@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
-from mailer import clock, newsletters, schedules, topics
+from mailer import clock
+from mailer.articles import topics
 from mailer.cli import output
 from mailer.cli.newsletters import Slug
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.choices import Topic
+from mailer.newsroom import newsletters
 
 app = typer.Typer(
     no_args_is_help=True,

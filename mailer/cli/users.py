@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from mailer import accounts, clock, links
+from mailer import clock, links
 from mailer.cli import output
 from mailer.db import transaction
+from mailer.newsroom import accounts
 
 app = typer.Typer(no_args_is_help=True, help="Who may open the admin pages.", rich_markup_mode=None)
 

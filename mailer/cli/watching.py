@@ -7,9 +7,12 @@ from typing import Final
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from mailer import clock, hours, issues, ledger, remedies, schedules
+from mailer import clock
+from mailer.audience import hours
 from mailer.cli import output
 from mailer.db import transaction
+from mailer.delivery import ledger, remedies
+from mailer.issues import issues, schedules
 from mailer.models.content import IssueState, PauseReason
 
 LOOK_SECONDS: Final = 0.5

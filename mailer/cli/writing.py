@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from mailer import clock, handwriting, issues, markdown, newsletters
+from mailer import clock
 from mailer.cli import output
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
-from mailer.markdown import BodyInvalid, Problem
+from mailer.issues import handwriting, issues, markdown
+from mailer.issues.markdown import BodyInvalid, Problem
+from mailer.newsroom import newsletters
 
 Body = Annotated[
     typer.FileBinaryRead | None,

@@ -12,22 +12,13 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import (
-    abuse,
-    addresses,
-    clock,
-    i18n,
-    links,
-    moves,
-    newsletters,
-    queue,
-    readers,
-    schedules,
-    subscriptions,
-    tracking,
-)
+from mailer import addresses, clock, i18n, links, queue
+from mailer.audience import abuse, moves, readers, subscriptions
+from mailer.counting import tracking
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.audience import Subscription, SubscriptionState
+from mailer.newsroom import newsletters
 from mailer.web import dependencies, errors, pages, rhythm
 
 router = APIRouter()

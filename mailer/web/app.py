@@ -11,7 +11,8 @@ import structlog
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from mailer import db, events, logs, settings
+from mailer import db, logs, settings
+from mailer.counting import events
 from mailer.web import (
     account,
     admin,

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import brand as brand_colors
+from mailer.mail import brand as brand_colors
 from mailer.web import pages
 
 router = APIRouter()

@@ -12,7 +12,9 @@ from typing import Final
 import structlog
 from starlette.requests import Request
 
-from mailer import queue, signups, topics
+from mailer import queue
+from mailer.articles import topics
+from mailer.audience import signups
 from mailer.db import transaction
 from mailer.models.content import Newsletter
 from mailer.web import public

@@ -11,9 +11,11 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import clock, links, newsletters, signups, subscriptions
+from mailer import clock, links
+from mailer.audience import signups, subscriptions
 from mailer.db import transaction
 from mailer.models.audience import Subscription, SubscriptionState
+from mailer.newsroom import newsletters
 from mailer.web import collecting, dependencies, pages, public, rhythm
 
 router = APIRouter(prefix="/confirm")

@@ -8,8 +8,9 @@ from typing import Final
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from mailer import i18n, links, settings, subscriptions
-from mailer.subscriptions import Origin
+from mailer import i18n, links, settings
+from mailer.audience import subscriptions
+from mailer.audience.subscriptions import Origin
 
 SIGNUP_COOKIE: Final = "mailer_signup"
 TYPED_COOKIE: Final = "mailer_typed"

@@ -11,8 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, links, newsletters, readers, subscriptions
+from mailer import links
+from mailer.audience import readers, subscriptions
 from mailer.db import transaction
+from mailer.issues import issues
+from mailer.newsroom import newsletters
 from mailer.web import dependencies, pages
 
 # Title and advice by status; others get those of 400.

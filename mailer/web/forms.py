@@ -14,7 +14,10 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from mailer import addresses, brand, i18n, links, schedules, settings, topics
+from mailer import addresses, i18n, links, settings
+from mailer.articles import topics
+from mailer.issues import schedules
+from mailer.mail import brand
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
 from mailer.web import errors, middleware, pages, public, rhythm

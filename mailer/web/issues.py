@@ -15,10 +15,13 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from mailer import archive, brand, i18n, issues, links, newsletters, schedules, settings
-from mailer.archive import Published
+from mailer import i18n, links, settings
 from mailer.db import transaction
+from mailer.issues import archive, issues, schedules
+from mailer.issues.archive import Published
+from mailer.mail import brand
 from mailer.models.content import Issue, Newsletter
+from mailer.newsroom import newsletters
 from mailer.web import dependencies, pages, public
 
 router = APIRouter()

@@ -12,7 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mailer import settings, subscriptions, tracked
+from mailer import settings
+from mailer.audience import subscriptions
+from mailer.counting import tracked
 from mailer.mail_settings import LOOPBACK_HOSTS
 from mailer.web import errors
 

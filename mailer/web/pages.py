@@ -13,7 +13,8 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from mailer import brand, i18n, links, settings
+from mailer import i18n, links, settings
+from mailer.mail import brand
 from mailer.models.content import Newsletter
 from mailer.web import dependencies
 

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import pictures
+from mailer.articles import pictures
 from mailer.db import transaction
 from mailer.models.pictures import PictureKind
 

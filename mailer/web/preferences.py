@@ -9,10 +9,15 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from mailer import addresses, clock, hours, i18n, links, newsletters, schedules, subscriptions, topics, tracking, wishes
+from mailer import addresses, clock, i18n, links
+from mailer.articles import topics
+from mailer.audience import hours, subscriptions, wishes
+from mailer.counting import tracking
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.choices import Rhythm, Topic
+from mailer.newsroom import newsletters
 from mailer.web import dependencies, errors, pages, rhythm, zones
 
 router = APIRouter(prefix="/p")

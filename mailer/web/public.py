@@ -5,9 +5,10 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, newsletters
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.models.content import IssueState, Newsletter
+from mailer.newsroom import newsletters
 from mailer.web import dependencies, pages, rhythm
 
 router = APIRouter()

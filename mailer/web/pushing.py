@@ -8,11 +8,13 @@ from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from mailer import clock, polling, tokens
+from mailer import clock
+from mailer.articles import polling
 from mailer.db import transaction
 from mailer.feeds import jsonfeed
 from mailer.feeds.parsed import FeedInvalid
 from mailer.models.tokens import AccessToken, Scope
+from mailer.newsroom import tokens
 
 router = APIRouter(prefix="/api/v1")
 

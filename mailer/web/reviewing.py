@@ -5,10 +5,12 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import clock, deskmail, i18n, issues, links, queue, reviewing, slots
+from mailer import clock, i18n, links, queue
 from mailer.db import transaction
+from mailer.issues import issues, reviewing, slots
 from mailer.models.content import Issue
 from mailer.models.desk import DeskMail, ReviewAct
+from mailer.newsroom import deskmail
 from mailer.web import dependencies
 from mailer.web.admin import screens, words
 

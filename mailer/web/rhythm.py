@@ -6,7 +6,8 @@ from typing import Final
 
 from babel import dates
 
-from mailer import i18n, schedules
+from mailer import i18n
+from mailer.issues import schedules
 from mailer.models.choices import Rhythm
 from mailer.web import zones
 

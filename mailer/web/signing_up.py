@@ -9,11 +9,13 @@ from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from mailer import abuse, addresses, clock, i18n, newsletters, proof, settings, signups, typos
-from mailer.abuse import Verdict
+from mailer import addresses, clock, i18n, settings
+from mailer.audience import abuse, proof, signups, typos
+from mailer.audience.abuse import Verdict
 from mailer.db import transaction
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
+from mailer.newsroom import newsletters
 from mailer.web import collecting, dependencies, forms, pages, public
 from mailer.web.forms import Age, Filled, Questioned, SignupForm
 

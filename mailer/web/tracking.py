@@ -16,7 +16,9 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mailer import clock, events, links, settings, subscriptions, tracked, tracking
+from mailer import clock, links, settings
+from mailer.audience import subscriptions
+from mailer.counting import events, tracked, tracking
 from mailer.db import transaction
 from mailer.links import Purpose
 from mailer.web import dependencies, middleware

@@ -10,9 +10,12 @@ from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import addresses, clock, i18n, links, newsletters, readers, schedules, subscriptions
+from mailer import addresses, clock, i18n, links
+from mailer.audience import readers, subscriptions
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.audience import EndedReason, LeftBecause, Subscription, SubscriptionState
+from mailer.newsroom import newsletters
 from mailer.web import dependencies, pages, rhythm
 
 router = APIRouter(prefix="/u")

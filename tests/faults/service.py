@@ -15,12 +15,15 @@ import redis
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
-from mailer import clock, issues, ledger, newsletters, settings
+from mailer import clock, settings
 from mailer.cli.stack import Stack
 from mailer.db import transaction
+from mailer.delivery import ledger
 from mailer.embedded.processes import Supervisor
+from mailer.issues import issues
 from mailer.models.content import Feed, IssueState, Newsletter
 from mailer.models.deliveries import Outcome
+from mailer.newsroom import newsletters
 from tests.factories import a_newsletter, an_article, readers
 from tests.smtp_server import Script, ScriptedServer, scripted_server
 

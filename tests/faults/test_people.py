@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, func, select, update
 
-from mailer import clock, issues, newsletters, subscriptions
+from mailer import clock
+from mailer.audience import subscriptions
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.models.audience import EndedReason, Subscriber, Subscription
 from mailer.models.content import Article, IssueState
 from mailer.models.deliveries import Delivery
-from mailer.subscriptions import Origin
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article
 from tests.faults import service as whole

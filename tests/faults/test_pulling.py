@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from mailer import clock, issues, ledger, pulling
-from mailer.amending import Act
+from mailer import clock
 from mailer.db import transaction
+from mailer.delivery import ledger
+from mailer.issues import issues, pulling
+from mailer.issues.amending import Act
 from mailer.models.choices import VariantArticle
 from mailer.models.content import Article
 from mailer.models.deliveries import Delivery, Outcome

@@ -9,14 +9,17 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from mailer import clock, issues, links, newsletters, settings, tracked
+from mailer import clock, links, settings
 from mailer.cli.stack import Stack
+from mailer.counting import tracked
 from mailer.db import transaction
 from mailer.embedded.processes import Supervisor, free_port, wait_for_port
+from mailer.issues import issues
 from mailer.links import Purpose
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.content import Variant
 from mailer.models.tracking import Event
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter, an_article, readers
 from tests.faults import service as whole

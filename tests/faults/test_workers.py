@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from mailer import clock, issues, queue
+from mailer import clock, queue
 from mailer.db import transaction
+from mailer.issues import issues
 from mailer.models.content import IssueState
 from mailer.models.deliveries import Batch, BatchState
 from tests.faults import service as whole

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from mailer import newsletters, settings, snippets
+from mailer import settings
+from mailer.audience import snippets
+from mailer.audience.snippets import Kind
 from mailer.db import transaction
-from mailer.snippets import Kind
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.web_site import Site, requests, running_site
 

@@ -13,9 +13,14 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from mailer import clock, issues, newsletters, scheduling, sending, snippets, topics
+from mailer import clock, scheduling
+from mailer.articles import topics
+from mailer.audience import snippets
+from mailer.audience.snippets import Kind, Look
 from mailer.db import transaction
-from mailer.snippets import Kind, Look
+from mailer.delivery import sending
+from mailer.issues import issues
+from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import an_article
 from tests.web_site import Site, running_site

@@ -12,9 +12,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from mailer import clock, issues, newsletters, sending
+from mailer import clock
 from mailer.db import transaction
+from mailer.delivery import sending
 from mailer.embedded.processes import Child, Supervisor
+from mailer.issues import issues
+from mailer.newsroom import newsletters
 from tests.conftest import Received, SmtpInbox
 from tests.factories import an_article
 from tests.web_server import browser

@@ -7,9 +7,12 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import amending, corrections, gate, i18n, inlining, issues, ledger, pulling, rendering
+from mailer import i18n
 from mailer.db import transaction
+from mailer.delivery import ledger
 from mailer.feeds.text import one_line
+from mailer.issues import amending, corrections, gate, issues, pulling
+from mailer.mail import inlining, rendering
 from mailer.models.content import Issue
 from mailer.web.admin import articles, composing, inspecting, screens, session
 

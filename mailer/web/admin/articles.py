@@ -10,12 +10,15 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import i18n, intake, newsletters, pictures, schedules, topics
+from mailer import i18n
+from mailer.articles import intake, pictures, topics
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.choices import Pin, Topic
 from mailer.models.content import Article, Layout, Newsletter, NewsletterFeed
 from mailer.models.intake import ArticleStatus, StatusCode
 from mailer.models.pictures import PictureState
+from mailer.newsroom import newsletters
 from mailer.web.admin import screens, session, words
 
 router = APIRouter(prefix="/newsletters/{slug}/articles", route_class=screens.DeskRoute)

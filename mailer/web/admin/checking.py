@@ -4,9 +4,10 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from mailer import gate, inlining, issues, rendering
 from mailer.db import transaction
-from mailer.findings import Code
+from mailer.issues import gate, issues
+from mailer.issues.findings import Code
+from mailer.mail import inlining, rendering
 from mailer.models.content import Issue
 from mailer.web.admin import composing, inspecting, screens, session
 

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from mailer import inlining, issues, mails, newsletters, rendering, reviewing, selection, slots, variants
-from mailer.contents import Content, Placed
 from mailer.db import transaction
+from mailer.issues import issues, reviewing, selection, slots, variants
+from mailer.issues.contents import Content, Placed
+from mailer.mail import inlining, mails, rendering
 from mailer.models.content import Article, Issue, Layout, Newsletter
+from mailer.newsroom import newsletters
 from mailer.web.admin import inspecting, screens, session
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)

@@ -10,11 +10,14 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import baselines, discovery, newsletters, queue, schedules, settings
+from mailer import queue, settings
+from mailer.articles import baselines, discovery
 from mailer.db import transaction
 from mailer.feeds import fetch, urls
+from mailer.issues import schedules
 from mailer.models.content import Newsletter, NewsletterFeed
 from mailer.models.intake import Baseline
+from mailer.newsroom import newsletters
 from mailer.web.admin import screens, session
 
 router = APIRouter(prefix="/newsletters/{slug}/feeds", route_class=screens.DeskRoute)

@@ -9,9 +9,12 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import i18n, newsletters, signups, snippets, topics
+from mailer import i18n
+from mailer.articles import topics
+from mailer.audience import signups, snippets
 from mailer.db import transaction
 from mailer.models.content import Newsletter
+from mailer.newsroom import newsletters
 from mailer.web import forms as public_forms
 from mailer.web import pages
 from mailer.web.admin import screens, session

@@ -7,9 +7,11 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from mailer import findings, gate, i18n, inlining, rendering
-from mailer.contents import Placed
-from mailer.findings import Finding, Phrase, Value
+from mailer import i18n
+from mailer.issues import findings, gate
+from mailer.issues.contents import Placed
+from mailer.issues.findings import Finding, Phrase, Value
+from mailer.mail import inlining, rendering
 from mailer.models.content import Issue
 from mailer.web import pages
 from mailer.web.admin.session import Desk

@@ -9,21 +9,14 @@ from sqlalchemy.orm import Session, joinedload
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import (
-    addresses,
-    amending,
-    explanations,
-    hours,
-    issues,
-    ledger,
-    newsletters,
-    selection,
-    settling,
-    subscriptions,
-)
+from mailer import addresses
+from mailer.audience import hours, subscriptions
 from mailer.db import transaction
+from mailer.delivery import ledger, settling
+from mailer.issues import amending, explanations, issues, selection
 from mailer.models.content import Issue, IssueState, Newsletter
 from mailer.models.deliveries import Outcome
+from mailer.newsroom import newsletters
 from mailer.web.admin import articles, composing, measuring, screens, session, words
 
 router = APIRouter(route_class=screens.DeskRoute)

@@ -7,9 +7,12 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, ledger, newsletters, queue, schedules
+from mailer import queue
 from mailer.db import transaction
+from mailer.delivery import ledger
+from mailer.issues import issues, schedules
 from mailer.models.content import Issue, WhenUncertain
+from mailer.newsroom import newsletters
 from mailer.web.admin import checking, composing, inspecting, screens, session, settling
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)

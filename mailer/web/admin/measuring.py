@@ -8,9 +8,10 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from mailer import newsletters, tracking
+from mailer.counting import tracking
 from mailer.db import transaction
 from mailer.models.content import Article, Issue, Layout
+from mailer.newsroom import newsletters
 from mailer.web.admin import screens, session
 
 router = APIRouter(route_class=screens.DeskRoute)

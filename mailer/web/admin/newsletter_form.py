@@ -7,10 +7,12 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from mailer import brand, i18n, newsletters
+from mailer import i18n
+from mailer.mail import brand
 from mailer.models.choices import CarriedCorrections, Overflow
 from mailer.models.content import Font, Newsletter
 from mailer.models.desk import OnSilence, WhenLate, WhenStale
+from mailer.newsroom import newsletters
 from mailer.web.admin.session import Desk
 
 REQUIRED: Final = ("name", "site_url", "sender_name", "sender_address", "publisher", "postal_address")

@@ -6,9 +6,11 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import newsletters, schedules, topics
+from mailer.articles import topics
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.content import Newsletter
+from mailer.newsroom import newsletters
 from mailer.web import pages
 from mailer.web.admin import newsletter_form, screens, session
 

@@ -9,9 +9,12 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, ledger, newsletters, schedules, selection, signups, variants
+from mailer.audience import signups
 from mailer.db import transaction
+from mailer.delivery import ledger
+from mailer.issues import issues, schedules, selection, variants
 from mailer.models.content import Issue, IssueState, Newsletter, Slot
+from mailer.newsroom import newsletters
 from mailer.web.admin import screens, session
 
 router = APIRouter(route_class=screens.DeskRoute)

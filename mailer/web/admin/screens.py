@@ -11,7 +11,11 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from mailer import accounts, amending, i18n, issues, newsletters, queue, remedies, schedules, settings, settling, topics
+from mailer import i18n, queue, settings
+from mailer.articles import topics
+from mailer.delivery import remedies, settling
+from mailer.issues import amending, issues, schedules
+from mailer.newsroom import accounts, newsletters
 from mailer.web import dependencies, pages
 from mailer.web.admin import kept, words
 from mailer.web.admin.session import Desk, FormForged, SignInRequired, check_origin, csrf_token, read_form

@@ -13,8 +13,9 @@ from fastapi import Depends, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import accounts, clock, settings
+from mailer import clock, settings
 from mailer.db import transaction
+from mailer.newsroom import accounts
 
 COOKIE: Final = "mailer_session"
 # No form of the desk has more fields.

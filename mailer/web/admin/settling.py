@@ -7,8 +7,10 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import issues, ledger, queue, settling
+from mailer import queue
 from mailer.db import transaction
+from mailer.delivery import ledger, settling
+from mailer.issues import issues
 from mailer.models.content import WhenUncertain
 from mailer.models.deliveries import Outcome, SettledAs
 from mailer.web.admin import composing, screens, session

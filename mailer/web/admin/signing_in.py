@@ -9,9 +9,10 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import accounts, clock, links
+from mailer import clock, links
 from mailer.db import transaction
 from mailer.models.accounts import Account
+from mailer.newsroom import accounts
 from mailer.web.admin import kept, screens, session
 
 router = APIRouter(route_class=screens.DeskRoute)

@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import i18n, newsletters, topics
+from mailer import i18n
+from mailer.articles import topics
 from mailer.db import transaction
 from mailer.models.choices import Topic
 from mailer.models.content import Article, Newsletter
+from mailer.newsroom import newsletters
 from mailer.web import pages
 from mailer.web.admin import screens, session
 

@@ -3,11 +3,13 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from mailer import amending, explanations, i18n, reasons, schedules, selection, slot_words
+from mailer import i18n
+from mailer.issues import amending, explanations, schedules, selection
 from mailer.models.content import Article, Slot
 from mailer.models.deliveries import Settlement
 from mailer.models.intake import STATUS_REASONS
 from mailer.models.pictures import PictureState
+from mailer.newsroom import reasons, slot_words
 from mailer.web import zones
 
 STATES: Final = {

@@ -6,9 +6,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import handwriting, i18n, issues, markdown, newsletters
+from mailer import i18n
 from mailer.db import transaction
-from mailer.markdown import BodyInvalid, Problem
+from mailer.issues import handwriting, issues, markdown
+from mailer.issues.markdown import BodyInvalid, Problem
+from mailer.newsroom import newsletters
 from mailer.web.admin import composing, screens, session
 
 router = APIRouter(route_class=screens.DeskRoute)

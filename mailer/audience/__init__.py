@@ -1,0 +1,1 @@
+"""Readers: in by form or link, what they want, and out."""

@@ -1,0 +1,1 @@
+"""Deliveries: frozen, claimed, handed over, accounted for."""

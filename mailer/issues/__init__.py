@@ -1,0 +1,1 @@
+"""Issues, from what is new to what each group of readers gets, and the checks before they leave."""

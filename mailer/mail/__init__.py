@@ -1,0 +1,1 @@
+"""One mail: templates in a sandbox, styles inlined, fields filled, MIME and DKIM."""
