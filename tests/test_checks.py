@@ -13,6 +13,9 @@ from mailer.issues.findings import BLOCKING, SENTENCES, Code, Finding, Severity
 from mailer.mail import message, rendering
 from tests.mails import CONTEXTS, NONCE
 
+# Counted links are told by the address that they lead through.
+pytestmark = pytest.mark.usefixtures("environment")
+
 ADDRESS = "lea@example.org"
 UNSUBSCRIBE = "https://lettre.example/u/" + "U" * 40
 POSTAL = "12 rue des Caravanes\n67000 Strasbourg"

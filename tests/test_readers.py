@@ -26,6 +26,8 @@ ADDRESS = "lea.martin@example.org"
 # Columns that lead to a reader where no foreign key says so.
 LEADS = {"subscriber_id", "subscription_id", "delivery_id"}
 HOLDS = {"address", "old_address", "new_address"}
+# Their addresses are those of the newsroom.
+OF_THE_NEWSROOM = {"desk_mails"}
 
 
 def a_reader(session: Session, address: str = ADDRESS, *, name: str = "Léa Martin", city: str = "Almaty") -> Subscriber:
@@ -86,7 +88,7 @@ def is_a_readers(table: Table) -> bool:
 
 
 def test_every_table_with_something_of_a_reader_is_handed_out_and_erased() -> None:
-    of_readers = {table.name for table in Base.metadata.sorted_tables if is_a_readers(table)}
+    of_readers = {table.name for table in Base.metadata.sorted_tables if is_a_readers(table)} - OF_THE_NEWSROOM
     assert of_readers | {"subscribers", "suppressions"} == set(readers.TABLES)
 
 

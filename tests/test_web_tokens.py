@@ -59,7 +59,8 @@ def methods(app: FastAPI) -> dict[str, list[str]]:
     """The readers' addresses that take a token, each with the methods it answers."""
     found: dict[str, list[str]] = {}
     for route in iter_route_contexts(app.routes):
-        if route.path is not None and "{token}" in route.path and not route.path.startswith("/admin/"):
+        # The newsroom's links are tried in test_web_reviewing.
+        if route.path is not None and "{token}" in route.path and not route.path.startswith(("/admin/", "/review/")):
             found.setdefault(route.path, []).extend(sorted(set(route.methods or ()) & {"GET", "POST"}))
     return found
 
