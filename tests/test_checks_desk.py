@@ -207,7 +207,7 @@ def test_a_finding_is_kept_and_said_in_french_to_its_details(
 def test_every_part_of_a_mail_that_a_finding_names_has_a_word() -> None:
     named = {
         match
-        for path in (ROOT / "mailer" / "checks").glob("*.py")
+        for path in (ROOT / "mailer" / "issues" / "checks").glob("*.py")
         for match in re.findall(r'found\(\s*(?:Code\.\w+), "(\w+)"', path.read_text())
     }
     assert named

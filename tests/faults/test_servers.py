@@ -71,6 +71,7 @@ def test_postgresql_restarts_twice_without_warning(service: Service, machine: Ma
     check(service)
 
 
+@pytest.mark.slow
 def test_postgresql_says_nothing_for_ten_seconds_and_resets(
     installation: SmtpInbox, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +85,7 @@ def test_postgresql_says_nothing_for_ten_seconds_and_resets(
         check(service)
 
 
+@pytest.mark.slow
 def test_redis_says_nothing_for_ten_seconds_and_resets(
     installation: SmtpInbox, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,10 @@ def test_the_sample_publication_from_feed_to_inbox(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content", "title"),
-    [("feed.xml", RUSSIAN, "Озеро Балхаш мелеет"), ("feed.json", JSON_FEED, "A single story")],
+    [
+        ("feed.xml", RUSSIAN, "Озеро Балхаш мелеет"),
+        pytest.param("feed.json", JSON_FEED, "A single story", marks=pytest.mark.slow),
+    ],
 )
 def test_an_operators_own_feed_in_its_own_encoding(tmp_path: Path, name: str, content: bytes, title: str) -> None:
     (tmp_path / name).write_bytes(content)
