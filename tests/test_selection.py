@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from mailer.articles import topics
 from mailer.issues import issues, selection
 from mailer.models.content import Article, Issue, IssueState, Layout, Newsletter
 from mailer.newsroom import newsletters
@@ -110,6 +111,17 @@ def test_a_future_date_is_held_and_then_published(session: Session, newsletter: 
     assert "held" in reasons(session, newsletter, now=NOW + timedelta(days=1))["embargo"]
     publish(session, newsletter, now=NOW + timedelta(days=1))
     assert titles(session, newsletter, now=NOW + timedelta(days=3)) == ["embargo"]
+
+
+def test_the_same_story_from_two_feeds_is_about_the_topics_of_both(session: Session, newsletter: Newsletter) -> None:
+    for slug, category in (("politique", "Politique"), ("eau", "Eau")):
+        topics.put(session, newsletter, slug, names={"fr": slug}, rules={"categories": [category]})
+    first = an_article(session, newsletter, "one", topics=["Eau"], seen=NOW - timedelta(hours=2))
+    second = an_article(session, newsletter, "copy", canonical_url=first.canonical_url, topics=["Politique"], seen=NOW)
+    now = NOW + timedelta(minutes=1)
+    pool = selection.read_pool(session, newsletter, selection.View(start=None), until=now)
+    assert [one.topics for one in pool.candidates] == [("politique", "eau")] * 2
+    assert pool.topics_of(second) == ("politique", "eau")
 
 
 def test_the_same_story_from_two_feeds_comes_once(session: Session, newsletter: Newsletter) -> None:

@@ -5,7 +5,7 @@ that the feed claims, so nothing that was published late is lost. What a reader 
 """
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -144,6 +144,13 @@ class Pool:
     candidates: Sequence[Candidate]
     taken_out: Collection[int]
     until: datetime
+    # Slugs of topics by canonical address: what two feeds say of the same article counts together.
+    about: Mapping[str, tuple[str, ...]]
+
+    def topics_of(self, article: Article) -> tuple[str, ...]:
+        """Return the topics that an article is about, the highest rank first, by all feeds that have it."""
+        known = self.about.get(article.canonical_url)
+        return topics.matching(self.topics, article) if known is None else known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,12 +213,13 @@ def read_pool(session: Session, newsletter: Newsletter, view: View, *, until: da
     # Should there be too many, then neither what is kept for this issue nor what has no date must be the rest.
     first = (kept.desc(), (_dated() > until).asc(), *_newest_first())
     rows = session.execute(statement.order_by(*first).limit(CANDIDATES)).all()
+    about = _about(known, [row[0] for row in rows])
     found = [
         Candidate(
             article=row[0],
             new_at=row[1] or row[0].first_seen_at,
             pinned_until=pins[row[0].id].until if row[0].id in pins else None,
-            topics=topics.matching(known, row[0]),
+            topics=about[row[0].canonical_url],
             is_taken=topics.takes(newsletter, row[0]),
         )
         for row in rows
@@ -222,7 +230,9 @@ def read_pool(session: Session, newsletter: Newsletter, view: View, *, until: da
         .join(Issue, Issue.id == IssueExclusion.issue_id)
         .where(Issue.newsletter_id == newsletter.id, Issue.started_at.is_not(None))
     ).scalars()
-    return Pool(newsletter=newsletter, topics=known, candidates=found, taken_out=frozenset(taken_out), until=until)
+    return Pool(
+        newsletter=newsletter, topics=known, candidates=found, taken_out=frozenset(taken_out), until=until, about=about
+    )
 
 
 def choose(pool: Pool, view: View) -> Selection:
@@ -341,6 +351,13 @@ def _rank(one: Candidate, pins: Mapping[int, Pin]) -> tuple[bool, int, float, fl
     pin = pins.get(article.id)
     dated = (article.published_at or article.first_seen_at).timestamp()
     return pin is None, -pin.priority if pin else 0, -dated, -article.first_seen_at.timestamp(), article.id
+
+
+def _about(known: Sequence[Topic], articles: Iterable[Article]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for article in articles:
+        found.setdefault(article.canonical_url, set()).update(topics.matching(known, article))
+    return {url: tuple(one.slug for one in known if one.slug in slugs) for url, slugs in found.items()}
 
 
 def _reason_of_age(one: Candidate, pool: Pool, view: View) -> Choice | None:

@@ -147,7 +147,7 @@ def group_share(plan: Plan, group: Group, told: tuple[str, ...]) -> Share:
     chosen: list[tuple[Article, Layout]] = []
     seen: set[str] = set()
     for article, layout in plan.placed:
-        is_wanted = not told or view.topics.intersection(topics.matching(plan.pool.topics, article))
+        is_wanted = not told or view.topics.intersection(plan.pool.topics_of(article))
         if is_wanted and article.canonical_url not in had and article.canonical_url not in seen:
             chosen.append((article, layout))
             seen.add(article.canonical_url)
@@ -347,7 +347,7 @@ def _topic_names(pool: Pool, language: str, told: tuple[str, ...], share: Share)
     names: dict[int, str] = {}
     by_slug = {one.slug: one for one in pool.topics}
     for article, _ in share.placed:
-        about = topics.matching(pool.topics, article)
+        about = pool.topics_of(article)
         chosen = [slug for slug in about if slug in told] or list(about)
         if chosen:
             names[article.id] = topics.name(by_slug[chosen[0]], language)
