@@ -38,15 +38,24 @@ class Purpose(enum.Enum):
     CHANGE_ADDRESS = b"change-address"
     REQUEST = b"request"
     SIGN_IN = b"sign-in"
+    # To create the owner of an installation that has no account.
+    SETUP = b"setup"
     # Links in mails to the newsroom: the row is the mail, the extra its issue.
     REVIEW_SEND = b"review-send"
     REVIEW_HOLD = b"review-hold"
     REVIEW_DROP = b"review-drop"
+    # Invitations and new passwords of the newsroom: the row is the mail's delivery, or the secret that was shown.
+    ACCOUNT_MAILED = b"account-mailed"
+    ACCOUNT_SHOWN = b"account-shown"
+    SECOND_STEP = b"second-step"
+    KNOWN_BROWSER = b"known-browser"
     FORM = b"form"
     TYPED = b"typed"
     CLICK = b"click"
     OPEN = b"open"
     READER = b"reader"
+    # Where a list of the API goes on.
+    CURSOR = b"cursor"
 
 
 class TokenInvalid(Exception):

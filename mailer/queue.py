@@ -17,11 +17,13 @@ from mailer import settings
 TICK: Final = "mailer.tick"
 READ_FEED: Final = "mailer.read_feed"
 FETCH_PICTURES: Final = "mailer.fetch_pictures"
+READ_SITE: Final = "mailer.read_site"
 HANDLE_SIGNUP: Final = "mailer.handle_signup"
 SEND_LINK: Final = "mailer.send_link"
 MAKE_ISSUE: Final = "mailer.make_issue"
 START_ISSUE: Final = "mailer.start_issue"
 MAIL_DESK: Final = "mailer.mail_desk"
+CALL_WEBHOOKS: Final = "mailer.call_webhooks"
 SEND: Final = "mailer.send"
 CLEAN_UP: Final = "mailer.clean_up"
 
@@ -30,11 +32,14 @@ QUEUES: Final = {
     TICK: "tick",
     READ_FEED: "feeds",
     FETCH_PICTURES: "feeds",
+    READ_SITE: "feeds",
     HANDLE_SIGNUP: "signups",
     SEND_LINK: "signups",
     MAKE_ISSUE: "issues",
     START_ISSUE: "issues",
     MAIL_DESK: "signups",
+    # With what also waits for others' servers.
+    CALL_WEBHOOKS: "feeds",
     SEND: "sending",
     CLEAN_UP: "tick",
 }

@@ -11,16 +11,16 @@ from typing import Final
 import structlog
 from sqlalchemy.orm import Session
 
-from mailer import clock, queue, settings
+from mailer import clock, queue, settings, signs
 from mailer.articles import fetching, pictures, polling, rechecking
 from mailer.audience import readers, signups
 from mailer.counting import tracking
 from mailer.db import transaction
 from mailer.delivery import deliveries
-from mailer.issues import findings, gate, issues, markdown, reviewing, selection, slots
+from mailer.issues import approvals, findings, gate, issues, markdown, reviewing, selection, slots
 from mailer.mail import inlining, rendering
 from mailer.models.content import Issue, Newsletter, PauseReason
-from mailer.newsroom import deskmail
+from mailer.newsroom import account_links, calling, deskmail, installation, site_reading
 
 # How often an issue that the checks hold back is tried again.
 CHECK_AGAIN: Final = timedelta(minutes=10)
@@ -52,6 +52,8 @@ class Found:
     link_requests: list[int]
     batches: int
     has_desk_mail: bool = False
+    has_site: bool = False
+    has_calls: bool = False
 
 
 def tick() -> Found:
@@ -69,29 +71,16 @@ def tick() -> Found:
             signups=signups.waiting(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
             link_requests=readers.waiting_links(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
             batches=deliveries.count_due(session, now=now, limit=DOORBELLS),
-            has_desk_mail=bool(deskmail.waiting(session, limit=1)),
+            has_desk_mail=bool(deskmail.waiting(session, limit=1) or account_links.waiting(session, limit=1)),
+            has_site=installation.is_site_waiting(session, before=now - site_reading.PATIENCE),
+            has_calls=calling.is_any_due(session, now=now),
         )
     with transaction() as session:
         for issue_id in issues.unfinished(session):
             issues.finish(session, issue_id, now=now)
         tracking.mark_bursts(session, since=now - tracking.BURST_SPAN)
-    expires = max(2 * settings.load().tick_seconds, 10)
-    for due in found.slots:
-        queue.enqueue(queue.MAKE_ISSUE, due.newsletter_id, expires_seconds=expires)
-    for issue_id in found.issues:
-        queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
-    for feed_id in found.feeds:
-        queue.enqueue(queue.READ_FEED, feed_id)
-    if found.has_pictures:
-        queue.enqueue(queue.FETCH_PICTURES)
-    for request_id in found.signups:
-        queue.enqueue(queue.HANDLE_SIGNUP, request_id)
-    if found.has_desk_mail:
-        queue.enqueue(queue.MAIL_DESK, expires_seconds=expires)
-    for request_id in found.link_requests:
-        queue.enqueue(queue.SEND_LINK, request_id)
-    for _ in range(found.batches):
-        queue.enqueue(queue.SEND, expires_seconds=expires)
+    signs.note("tick")
+    _ring(found)
     return found
 
 
@@ -127,8 +116,11 @@ def make_issue(newsletter_id: int) -> int | None:
     return issue_id
 
 
-def start_issue(issue_id: int) -> bool:
-    """Start a scheduled or drafted issue. Returns False if it can't be, or not yet; then its page says why."""
+def start_issue(issue_id: int, *, only_due: bool = False) -> bool:
+    """Start a scheduled or drafted issue. Returns False if it can't be, or not yet; then its page says why.
+
+    With `only_due`, as for a bell, one that was taken back meanwhile stays a draft.
+    """
     _read_stale_feeds(issue_id)
     fetching.fetch_for_issue(issue_id, budget_seconds=PICTURE_SECONDS)
     answers = _ask_links(issue_id=issue_id)
@@ -136,7 +128,7 @@ def start_issue(issue_id: int) -> bool:
     try:
         with transaction() as session:
             issue = issues.get(session, issue_id)
-            if not reviewing.may_start(session, issue, grace=_grace(), now=now):
+            if not reviewing.may_start(session, issue, grace=_grace(), now=now, only_due=only_due):
                 return False
             if not _start(session, issue, answers, now=now):
                 return False
@@ -184,12 +176,14 @@ def mail_desk() -> None:
     """Queue the mails that tell the newsroom what happened."""
     with transaction() as session:
         waiting = deskmail.waiting(session, limit=DESK_MAILS_A_TIME)
-    for mail_id in waiting:
-        try:
-            with transaction() as session:
-                deskmail.queue_mail(session, mail_id, now=clock.now())
-        except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
-            log.error("newsroom not told", mail=mail_id, error=str(error))
+        asked = account_links.waiting(session, limit=DESK_MAILS_A_TIME)
+    for queue_it, ids in ((account_links.answer, asked), (deskmail.queue_mail, waiting)):
+        for row_id in ids:
+            try:
+                with transaction() as session:
+                    queue_it(session, row_id, now=clock.now())
+            except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
+                log.error("newsroom not told", kind=queue_it.__name__, id=row_id, error=str(error))
 
 
 def ring_senders(now: datetime) -> None:
@@ -201,6 +195,30 @@ def ring_senders(now: datetime) -> None:
             queue.enqueue(queue.SEND)
     except queue.QueueUnavailable as error:
         log.warning("queue unavailable", error=str(error))
+
+
+def _ring(found: Found) -> None:
+    expires = max(2 * settings.load().tick_seconds, 10)
+    for due in found.slots:
+        queue.enqueue(queue.MAKE_ISSUE, due.newsletter_id, expires_seconds=expires)
+    for issue_id in found.issues:
+        queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
+    for feed_id in found.feeds:
+        queue.enqueue(queue.READ_FEED, feed_id)
+    if found.has_pictures:
+        queue.enqueue(queue.FETCH_PICTURES)
+    if found.has_site:
+        queue.enqueue(queue.READ_SITE)
+    if found.has_calls:
+        queue.enqueue(queue.CALL_WEBHOOKS, expires_seconds=expires)
+    for request_id in found.signups:
+        queue.enqueue(queue.HANDLE_SIGNUP, request_id)
+    if found.has_desk_mail:
+        queue.enqueue(queue.MAIL_DESK, expires_seconds=expires)
+    for request_id in found.link_requests:
+        queue.enqueue(queue.SEND_LINK, request_id)
+    for _ in range(found.batches):
+        queue.enqueue(queue.SEND, expires_seconds=expires)
 
 
 def _read_stale_feeds(issue_id: int) -> None:
@@ -216,6 +234,8 @@ def _read_stale_feeds(issue_id: int) -> None:
 def _start(session: Session, issue: Issue, answers: issues.Answers | None, *, now: datetime) -> bool:
     """Start an issue; if the checks forbid it, hold it back, all the rest of this transaction being kept."""
     issue_id = issue.id
+    if approvals.hold_unapproved(session, issue, now=now):
+        return False
     try:
         with session.begin_nested():
             issues.start(session, issue, batch_size=settings.load().batch_size, now=now, answers=answers)

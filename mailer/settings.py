@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         None,
         alias="MAILER_SMTP_URL",
         repr=False,
-        description="Where mail is handed over: smtp://, smtp+starttls:// or smtps://, user:password@host:port.",
+        description="Where mail is handed over, smtps://user:password@host:port; not set: as Settings, Sending, of the desk say.",
     )
     smtp_connections: int = Field(
         10, ge=1, le=1000, alias="MAILER_SMTP_CONNECTIONS", description="SMTP connections per worker process."
@@ -101,6 +101,16 @@ class Settings(BaseSettings):
     )
     tick_seconds: float = Field(
         5, ge=0.2, le=60, alias="MAILER_TICK_SECONDS", description="How often beat looks for due work."
+    )
+    undo_seconds: int = Field(
+        60,
+        ge=0,
+        le=600,
+        alias="MAILER_UNDO_SECONDS",
+        description="How long an issue that is sent now can be taken back before it leaves.",
+    )
+    tests_per_hour: int = Field(
+        60, ge=1, le=10_000, alias="MAILER_TESTS_PER_HOUR", description="Test mails of issues in an hour, at most."
     )
     schedule_grace_hours: float = Field(
         6,
@@ -155,6 +165,11 @@ class Settings(BaseSettings):
     inbox_url: str | None = Field(
         None, alias="MAILER_INBOX_URL", description="Address of the local inbox's page, shown while in the sandbox."
     )
+    inbox_smtp_url: SmtpUrl | None = Field(
+        None,
+        alias="MAILER_INBOX_SMTP_URL",
+        description="Where the local inbox takes mail, smtp://127.0.0.1:1025, once Settings, Sending, turn the sandbox on.",
+    )
     signups_per_network: int = Field(
         30,
         ge=1,
@@ -198,6 +213,14 @@ class Settings(BaseSettings):
         le=1,
         alias="MAILER_CONFIRM_SHARE",
         description="Warn when a smaller part of the last day's sign-ups than this was confirmed; 0 never.",
+    )
+    api_calls_per_minute: int = Field(
+        600, ge=1, le=1_000_000, alias="MAILER_API_CALLS_PER_MINUTE", description="API calls a minute of one token."
+    )
+    webhook_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        alias="MAILER_WEBHOOK_PRIVATE_NETWORKS",
+        description="Private networks that webhooks may be in, 10.0.0.0/8; default none.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),
@@ -272,7 +295,7 @@ class Settings(BaseSettings):
             raise ValueError("need one without domains, for all other recipients")
         return value
 
-    @field_validator("feed_private_networks", "trusted_proxies", "checks_block", mode="before")
+    @field_validator("feed_private_networks", "webhook_private_networks", "trusted_proxies", "checks_block", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -285,17 +308,9 @@ class Settings(BaseSettings):
             raise ValueError("MAILER_LEASE_SECONDS must be at least twice MAILER_TICK_SECONDS")
         return self
 
-    @model_validator(mode="after")
-    def _has_a_route(self) -> "Settings":
-        if self.smtp_url is None and not self.transports:
-            raise ValueError(
-                "MAILER_SMTP_URL is not set (where mail is handed over: smtp+starttls://user:password@host)"
-            )
-        return self
-
     @property
     def routes(self) -> tuple[Transport, ...]:
-        """The SMTP servers in use: `transports`, or the one of smtp_url."""
+        """The SMTP servers that the settings name: `transports`, or the one of smtp_url; none: those entered at the desk."""
         if self.transports or self.smtp_url is None:
             return self.transports
         return (Transport(name="smtp", url=self.smtp_url, connections=self.smtp_connections),)

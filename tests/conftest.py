@@ -184,8 +184,9 @@ def environment(
         # The articles of most tests have pages nowhere.
         "MAILER_CHECK_PAGES": "false",
         "MAILER_CHECK_LINKS": "false",
-        # Tests type fast.
+        # Tests type fast, and rue nothing.
         "MAILER_FORM_SECONDS": "0",
+        "MAILER_UNDO_SECONDS": "0",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)

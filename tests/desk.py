@@ -24,7 +24,14 @@ from tests.factories import an_article, readers
 from tests.web_site import Site, running_site
 
 PASSWORD = "a long enough passphrase"
-OPEN_PATHS = {"/admin/sign-in", "/admin/sign-in/{token}"}
+OPEN_PATHS = {
+    "/admin/sign-in",
+    "/admin/sign-in/{token}",
+    "/admin/second-step",
+    "/admin/reset",
+    "/admin/link/{token}",
+    "/admin/setup/{token}",
+}
 PARAMETERS = {"slug": "courrier", "topic": "eau", "token": "x" * 40}
 
 

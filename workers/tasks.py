@@ -7,10 +7,12 @@ from mailer.articles import fetching, polling, rechecking
 from mailer.audience import readers, signups
 from mailer.db import transaction
 from mailer.delivery import sending
+from mailer.newsroom import calling, site_reading
 from workers.app import app
 
 # Short, so that confirmations, other queues and a stop of the worker wait for seconds only.
 SEND_SECONDS: Final = 3
+CALL_SECONDS: Final = 10
 
 
 @app.task(name=queue.TICK)
@@ -30,6 +32,12 @@ def read_feed(feed_id: int) -> None:
 def fetch_pictures() -> None:
     """Fetch the pictures that are due."""
     fetching.fetch_due(budget_seconds=SEND_SECONDS)
+
+
+@app.task(name=queue.READ_SITE)
+def read_site() -> None:
+    """Read the newsroom's site at the first run."""
+    site_reading.read()
 
 
 @app.task(name=queue.HANDLE_SIGNUP)
@@ -56,7 +64,7 @@ def make_issue(newsletter_id: int) -> None:
 @app.task(name=queue.START_ISSUE)
 def start_issue(issue_id: int) -> None:
     """Start an issue that was scheduled or that an editor sends."""
-    scheduling.start_issue(issue_id)
+    scheduling.start_issue(issue_id, only_due=True)
 
 
 @app.task(name=queue.MAIL_DESK)
@@ -64,6 +72,12 @@ def mail_desk() -> None:
     """Mail the newsroom what it must hear of."""
     scheduling.mail_desk()
     sending.send_due(budget_seconds=SEND_SECONDS, only_urgent=True)
+
+
+@app.task(name=queue.CALL_WEBHOOKS)
+def call_webhooks() -> None:
+    """Tell other programs what happened."""
+    calling.call_due(budget_seconds=CALL_SECONDS)
 
 
 @app.task(name=queue.SEND)

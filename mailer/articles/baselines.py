@@ -3,6 +3,7 @@
 An archive must not be mailed because a feed was added: what was there is let in only as far as the baseline says.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,13 +34,25 @@ class Counts:
 
 def counts(session: Session, newsletter_id: int, feed_id: int) -> Counts:
     """Count a feed's articles as a newsletter sees them."""
-    statement = select(
-        func.count(),
-        func.count(counted_from(newsletter_id)),
-        func.count().filter(Article.status == ArticleStatus.HELD),
+    return counts_all(session, newsletter_id, [feed_id])[feed_id]
+
+
+def counts_all(session: Session, newsletter_id: int, feed_ids: Collection[int]) -> dict[int, Counts]:
+    """Count the articles of several feeds at once, by the feed's id."""
+    statement = (
+        select(
+            Article.feed_id,
+            func.count(),
+            func.count(counted_from(newsletter_id)),
+            func.count().filter(Article.status == ArticleStatus.HELD),
+        )
+        .where(Article.feed_id.in_(feed_ids))
+        .group_by(Article.feed_id)
     )
-    articles, let_in, held = session.execute(statement.select_from(Article).where(Article.feed_id == feed_id)).one()
-    return Counts(articles=articles, let_in=let_in, held=held)
+    found = dict.fromkeys(feed_ids, Counts(articles=0, let_in=0, held=0))
+    for feed_id, articles, let_in, held in session.execute(statement):
+        found[feed_id] = Counts(articles=articles, let_in=let_in, held=held)
+    return found
 
 
 def choose(session: Session, newsletter_id: int, feed_id: int, choice: Choice, *, now: datetime) -> None:

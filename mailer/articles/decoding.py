@@ -67,6 +67,13 @@ USES: Final = (
     Use(name="lead", width=1104, narrowest=480, highest=3 / 2, widest=3),
     Use(name="card", width=240, narrowest=104, highest=3 / 2, widest=3 / 2),
 )
+# Whole, whatever its form; a logo is drawn, and needs no more pixels than that.
+LOGO: Final = Use(name="logo", width=1072, narrowest=24, highest=1 / 12, widest=12)
+LOGO_PIXELS: Final = 25_000_000
+SMALLEST_LOGO: Final = 16
+
+
+_TOO_LARGE: Final = "The picture has more than {} megapixels."
 
 
 class _Refused(Exception):
@@ -74,7 +81,8 @@ class _Refused(Exception):
 
 
 def main() -> None:
-    """Make the files of the picture on standard input."""
+    """Make the files of the picture on standard input; of a logo, if the one argument says so."""
+    is_logo = sys.argv[1:] == [LOGO.name]
     body = sys.stdin.buffer.read()
     Image.preinit()
     _give_up_means()
@@ -82,8 +90,8 @@ def main() -> None:
     blobs: list[bytes] = []
     try:
         with _explained():
-            files = _files(body)
-        answer, blobs = {"files": [form for form, _ in files]}, [blob for _, blob in files]
+            files, color = _files(body, is_logo=is_logo)
+        answer, blobs = {"files": [form for form, _ in files], "color": color}, [blob for _, blob in files]
     except _Refused as refused:
         answer = {"refused": str(refused)}
     sys.stdout.buffer.write(b"".join([json.dumps(answer).encode(), b"\n", *blobs]))
@@ -111,7 +119,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _Refused(f"The picture has more than {MOST_PIXELS // 1_000_000} megapixels.") from error
+        raise _Refused(_TOO_LARGE.format(MOST_PIXELS // 1_000_000)) from error
     except MemoryError as error:
         raise _Refused("The picture takes too much memory to unpack.") from error
     except OSError as error:
@@ -119,10 +127,13 @@ def _explained() -> Iterator[None]:
         raise _Refused("The picture is damaged, or takes too much memory to unpack.") from error
 
 
-def _files(body: bytes) -> list[tuple[dict[str, object], bytes]]:
+def _files(body: bytes, *, is_logo: bool) -> tuple[list[tuple[dict[str, object], bytes]], str | None]:
+    """Make the files, and find the one colour that a logo is known by."""
     image: Image.Image = Image.open(io.BytesIO(body), formats=_FORMATS)
     size = image.size
-    if min(size) < SMALLEST_SIDE:
+    if is_logo and size[0] * size[1] > LOGO_PIXELS:
+        raise _Refused(_TOO_LARGE.format(LOGO_PIXELS // 1_000_000))
+    if min(size) < (SMALLEST_LOGO if is_logo else SMALLEST_SIDE):
         raise _Refused(f"The picture is too small to be shown: {size[0]} × {size[1]} pixels.")
     is_lossless = image.format in _LOSSLESS
     orientation = _orientation(image)
@@ -134,13 +145,26 @@ def _files(body: bytes) -> list[tuple[dict[str, object], bytes]]:
     if turn is not None:
         image = image.transpose(turn)
     files = []
-    for use in USES:
+    for use in (LOGO,) if is_logo else USES:
         box = _crop(image.size, use)
         if box[2] - box[0] >= use.narrowest:
             files.append(_file(_in_srgb(_resized(image, box, use), profile), use, is_lossless=is_lossless))
     if not files:
         raise _Refused(f"The picture is too small to be shown: {size[0]} × {size[1]} pixels.")
-    return files
+    return files, _color(image) if is_logo else None
+
+
+def _color(image: Image.Image) -> str | None:
+    """Return the colour that covers most of a picture, of those that are neither grey nor nearly white or black."""
+    small = image.convert("RGB").resize((64, 64), Image.Resampling.BOX).quantize(16).convert("RGB")
+    best: tuple[float, str] | None = None
+    for count, pixel in small.getcolors(64 * 64) or []:
+        red, green, blue = pixel if isinstance(pixel, tuple) else (0, 0, 0)
+        spread = max(red, green, blue) - min(red, green, blue)
+        weight = count * spread
+        if spread >= 40 and (best is None or weight > best[0]):
+            best = (weight, f"#{int(red):02X}{int(green):02X}{int(blue):02X}")
+    return best[1] if best else None
 
 
 def _orientation(image: Image.Image) -> object:

@@ -3,11 +3,11 @@
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -36,6 +36,15 @@ def of(session: Session, newsletter_id: int) -> list[Topic]:
     """List a newsletter's topics, the highest rank first."""
     chosen = select(Topic).where(Topic.newsletter_id == newsletter_id)
     return list(session.execute(chosen.order_by(Topic.position, Topic.id)).scalars())
+
+
+def of_all(session: Session, newsletter_ids: Collection[int]) -> dict[int, list[Topic]]:
+    """List the topics of several newsletters at once, the highest rank first."""
+    found: dict[int, list[Topic]] = {}
+    chosen = select(Topic).where(Topic.newsletter_id.in_(newsletter_ids)).order_by(Topic.position, Topic.id)
+    for one in session.execute(chosen).scalars():
+        found.setdefault(one.newsletter_id, []).append(one)
+    return found
 
 
 def put(
@@ -125,6 +134,19 @@ def chosen_by(session: Session, newsletter: Newsletter, slug: str) -> tuple[int,
     only = func.count().filter(func.jsonb_array_length(Subscription.topics) == 1)
     row = session.execute(select(func.count(), only).where(*mine, Subscription.topics.contains([slug]))).one()
     return row[0], row[1]
+
+
+def chosen(session: Session, newsletter: Newsletter) -> dict[str, int]:
+    """Count the readers who chose each of a newsletter's topics, by its slug."""
+    slug = func.jsonb_array_elements_text(Subscription.topics).table_valued("value")
+    rows = session.execute(
+        select(slug.c.value, func.count())
+        .select_from(Subscription)
+        .join(slug, true())
+        .where(Subscription.newsletter_id == newsletter.id, Subscription.state == SubscriptionState.CONFIRMED)
+        .group_by(slug.c.value)
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def name(topic: Topic, language: str) -> str:

@@ -63,6 +63,15 @@ class Limit:
     cost: int = 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What is left of a quota after this call: how many of `most` (negative: it was beyond), anew after `seconds`."""
+
+    count: int
+    most: int
+    seconds: int
+
+
 def weigh(address: str, network: str | None, *, act: str = "signup", is_stamped: bool = True, now: datetime) -> Verdict:
     """Count one attempt of a visitor to have a mail sent to an address, unless it is beyond a limit.
 
@@ -80,7 +89,7 @@ def weigh(address: str, network: str | None, *, act: str = "signup", is_stamped:
         Verdict.ALL: ("", DOMAIN_WINDOW, chosen.signups_per_hour, 1),
     }
     asked = [
-        Limit(key=_key(f"{act}:{verdict}:{value}"), seconds=int(window.total_seconds()), most=most, cost=cost)
+        Limit(key=key_of(f"{act}:{verdict}:{value}"), seconds=int(window.total_seconds()), most=most, cost=cost)
         for verdict, (value, window, most, cost) in limits.items()
     ]
     beyond = counter().count(asked, now=now)
@@ -93,7 +102,7 @@ def weigh(address: str, network: str | None, *, act: str = "signup", is_stamped:
 
 def is_first(name: str, *, lifetime: timedelta, now: datetime) -> bool:
     """Tell whether something that counts only once, such as a solved challenge, is seen for the first time."""
-    once = Limit(key=_key(f"once:{name}"), seconds=int(lifetime.total_seconds()), most=1)
+    once = Limit(key=key_of(f"once:{name}"), seconds=int(lifetime.total_seconds()), most=1)
     return counter().count([once], now=now) is None
 
 
@@ -128,6 +137,29 @@ class Counter:
                 return found - 1 if found else None
         with self._lock:
             return self._count_here(limits, seconds)
+
+    def take(self, name: str, *, seconds: int, most: int, now: datetime) -> Left:
+        """Count one call of `name` in the present window of `seconds`, and tell what is left. While Redis is away each
+        process counts for itself. Never raises.
+        """
+        window, elapsed = divmod(int(now.timestamp()), seconds)
+        key = key_of(f"quota:{name}:{window}")
+        used = None
+        if time.monotonic() >= self._silent_until:
+            try:
+                with self._redis.pipeline() as pipe:
+                    pipe.incr(key)
+                    pipe.expire(key, 2 * seconds)
+                    used = int(pipe.execute()[0])
+            except (RedisError, OSError) as error:
+                self._silent_until = time.monotonic() + SILENT_SECONDS
+                self.warn("calls are counted by each process alone", error=type(error).__qualname__)
+        if used is None:
+            here = Limit(key=key, seconds=seconds, most=most)
+            with self._lock:
+                is_beyond = self._count_here([here], int(now.timestamp())) is not None
+            return Left(count=-1 if is_beyond else 0, most=most, seconds=seconds - elapsed)
+        return Left(count=most - used, most=most, seconds=seconds - elapsed)
 
     def warn(self, what: str, **values: str) -> None:
         """Write a warning to the log, at most once a minute for the same."""
@@ -168,7 +200,8 @@ def counter() -> Counter:
     return Counter(settings.load().redis_url)
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """Name what is counted, so that Redis does not learn it."""
     secret = hashlib.blake2b(settings.load().secret_key.encode(), person=b"mailer-abuse").digest()
     return f"mailer:abuse:{hashlib.blake2b(name.encode(), key=secret, digest_size=16).hexdigest()}"
 

@@ -12,6 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from mailer.audience.subscriptions import Origin
+from mailer.models.audience import EndedReason
+from mailer.newsroom import outbox
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,11 @@ def end(session: Session, gone: Sequence[Left]) -> int:
         "sources": [one.origin.source for one in gone],
         "networks": [one.origin.network for one in gone],
     }
-    return int(session.execute(_END, values).rowcount)  # type: ignore[attr-defined]
+    ended = session.execute(_END, values).all()
+    changes = [outbox.Change(subscription_id=row[0], reason=EndedReason.ONE_CLICK, at=row[1]) for row in ended]
+    if changes:
+        outbox.note_readers(session, changes, now=max(one.at for one in changes))
+    return len(ended)
 
 
 _END: Final = text("""
@@ -55,4 +61,5 @@ WITH given AS (
 )
 INSERT INTO consents (subscription_id, event, at, source, network, detail)
 SELECT g.id, 'ended', g.at, g.source, g.network, 'one_click' FROM given g JOIN ended USING (id)
+RETURNING subscription_id, at
 """)

@@ -24,6 +24,7 @@ from mailer.models.content import Issue, MailKind, Newsletter, Variant
 from mailer.models.deliveries import Batch, Deferral, Delivery, DeliveryOutcome
 from mailer.models.readers import AddressChange, LinkRequest
 from mailer.models.tracking import Event
+from mailer.models.webhooks import WebhookMessage
 
 DAY: Final = timedelta(days=1)
 LINKS_A_DAY: Final = 3
@@ -252,5 +253,6 @@ TABLES: Final[dict[str, Callable[[Subscriber], ColumnElement[bool]]]] = {
     "outcomes": lambda one: DeliveryOutcome.delivery_id.in_(_deliveries(one)),
     "deferrals": lambda one: Deferral.delivery_id.in_(_deliveries(one)),
     "events": lambda one: Event.subscription_id.in_(_subscriptions(one)),
+    "webhook_messages": lambda one: WebhookMessage.subscription_id.in_(_subscriptions(one)),
     "suppressions": lambda one: Suppression.address_hash == addresses.fingerprint(one.address),
 }

@@ -22,6 +22,7 @@ from mailer.models.audience import (
     Suppression,
 )
 from mailer.models.content import Newsletter
+from mailer.newsroom import outbox
 
 DAY: Final = timedelta(days=1)
 UNDO_LIFETIME: Final = timedelta(days=30)
@@ -29,6 +30,8 @@ UNDO_LIFETIME: Final = timedelta(days=30)
 ERASED: Final = "erased"
 # Only who left by themselves may come back by a button.
 OWN_WILL: Final = (EndedReason.UNSUBSCRIBED, EndedReason.ONE_CLICK)
+# What other programs are told of (newsroom/outbox.py). Who is back after leaving counts as confirmed.
+_TOLD: Final = (ConsentEvent.CONFIRMED, ConsentEvent.IMPORTED, ConsentEvent.RESUMED, ConsentEvent.ENDED)
 
 
 class SubscriptionNotFound(LookupError):
@@ -277,6 +280,9 @@ def note_consent(
         "detail": detail,
     }
     session.execute(insert(Consent).values(**values))
+    if event in _TOLD:
+        reason = detail if event == ConsentEvent.ENDED else None
+        outbox.note_readers(session, [outbox.Change(subscription_id=subscription_id, reason=reason, at=now)], now=now)
 
 
 def is_suppressed(session: Session, address: str) -> bool:

@@ -11,6 +11,7 @@ from mailer.cli import (
     bounces,
     demo,
     feeds,
+    first_run,
     issues,
     newsletters,
     output,
@@ -35,6 +36,7 @@ app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(topics.app, name="topic")
 app.add_typer(bounces.app, name="bounces")
 app.add_typer(tokens.app, name="token")
+users.app.command()(first_run.link)
 app.add_typer(users.app, name="user")
 app.add_typer(system.config, name="config")
 app.command()(demo.demo)

@@ -6,15 +6,16 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from mailer import clock, queue
+from mailer import clock
 from mailer.audience import hours
 from mailer.cli import amending, checks, measuring, output, settling, watching, writing
+from mailer.cli import leaving as leaving_cli
 from mailer.cli.newsletters import Slug
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
 from mailer.delivery import ledger, remedies
 from mailer.issues import amending as amended
-from mailer.issues import explanations, handwriting, issues, reviewing, schedules, selection
+from mailer.issues import explanations, handwriting, issues, leaving, reviewing, schedules, selection
 from mailer.models.content import Issue, IssueState, WhenUncertain
 from mailer.models.deliveries import Outcome
 from mailer.newsroom import newsletters
@@ -27,6 +28,10 @@ app.command()(writing.edit)
 app.command()(amending.pull)
 app.command()(amending.replace)
 app.command()(measuring.stats)
+app.command()(leaving_cli.test)
+app.command()(leaving_cli.undo)
+app.command()(leaving_cli.retry)
+app.command()(leaving_cli.duplicate)
 
 Policy = Annotated[
     WhenUncertain | None,
@@ -183,12 +188,13 @@ def send(
         issue = issues.get(session, issue_id)
         if despite_checks:
             checks.let_pass(session, issue)
-        issues.schedule_now(session, issue, now=clock.now())
         _choose(session, issue, when_uncertain)
-    try:
-        queue.enqueue(queue.START_ISSUE, issue_id)
-    except queue.QueueUnavailable:
-        output.say("Redis is away; the issue is scheduled for now and leaves when it is back.")
+        at = leaving.leave(session, issue, now=clock.now())
+    if yes or at <= clock.now():
+        leaving_cli.tell(issue_id, at)
+    else:
+        output.say(f"Leaving in {round((at - clock.now()).total_seconds())} s, Ctrl-C to stop …")
+        leaving_cli.wait_or_undo(issue_id, at)
     if watch:
         watching.watch(issue_id)
     else:
@@ -211,8 +217,8 @@ def schedule(
     with transaction() as session:
         issue = issues.get(session, issue_id)
         moment = at.replace(tzinfo=schedules.zone(issue.newsletter.timezone)).astimezone(UTC)
-        issues.schedule(session, issue, at=moment, now=clock.now())
         _choose(session, issue, when_uncertain)
+        issues.schedule(session, issue, at=moment, now=clock.now())
         value = _value(session, issue)
     output.emit(value, text=f"Issue {issue_id} leaves at {at:%Y-%m-%d %H:%M}.")
 

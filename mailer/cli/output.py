@@ -27,7 +27,7 @@ from mailer.embedded.inbox import InboxFailed
 from mailer.embedded.processes import ChildDied, ChildNotStarted
 from mailer.embedded.services import DataDirectoryInUse, ServicesFailed
 from mailer.feeds import fetch
-from mailer.issues import amending, corrections, gate, issues, markdown, schedules
+from mailer.issues import amending, corrections, gate, issues, markdown, readings, schedules, trials
 from mailer.mail import dkim, inlining, rendering
 from mailer.newsroom import accounts, newsletters, tokens
 
@@ -67,6 +67,9 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (readers.ReaderNotFound, NOT_FOUND),
     (accounts.AccountNotFound, NOT_FOUND),
     (issues.IssueStateForbids, STATE_FORBIDS),
+    (trials.TrialInvalid, USAGE),
+    (trials.TrialLimitReached, TRY_AGAIN),
+    (readings.NothingForReader, STATE_FORBIDS),
     (issues.IssueEmpty, STATE_FORBIDS),
     (gate.ChecksFailed, CHECKS_FAILED),
     (issues.IssueTextTooLong, USAGE),

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import socket
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -12,11 +13,13 @@ from typing import Annotated
 import typer
 
 from mailer import __version__, queue, settings
-from mailer.cli import output
+from mailer.cli import first_run, output
 from mailer.cli.stack import Stack
-from mailer.delivery.transports.route import RouteMisconfigured, RouteUnavailable, open_connection, route_from_transport
+from mailer.db import transaction
+from mailer.delivery import servers
+from mailer.delivery.transports import checking
 from mailer.embedded import inbox as local_inbox
-from mailer.embedded.processes import Supervisor, wait_for_port
+from mailer.embedded.processes import Supervisor, free_port, wait_for_port
 from mailer.embedded.services import Services
 from mailer.mail import dkim
 from mailer.mail_settings import Transport
@@ -29,11 +32,10 @@ EXAMPLES = {
     "public_url": "https://lettre.example",
     "database_url": "postgresql://mailer@localhost/mailer",
     "redis_url": "redis://localhost:6379/0",
-    "smtp_url": "smtp+starttls://user:password@mail.example:587",
 }
 
-# How long a mail server may take for each step of letting us in, when it is only tried.
-LOGIN_SECONDS = 10
+# The inbox of the sandbox is so far above the web server.
+INBOX_OFFSET = 25
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
@@ -42,7 +44,9 @@ Port = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")]
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where mailer.toml is written.")] = Path(),
     public_url: Annotated[str | None, typer.Option(help="Where readers reach the service.")] = None,
-    smtp_url: Annotated[str | None, typer.Option(help="Where mail is handed over.")] = None,
+    smtp_url: Annotated[
+        str | None, typer.Option(help="Where mail is handed over; not given: as entered in the browser.")
+    ] = None,
     database_url: Annotated[str | None, typer.Option(help="PostgreSQL.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="Redis or Valkey.")] = None,
     yes: Annotated[
@@ -58,9 +62,11 @@ def init(
     path = folder / "mailer.toml"
     if path.exists():
         output.fail(f"{path} exists already and was left as it is.", output.STATE_FORBIDS)
-    given = {"public_url": public_url, "database_url": database_url, "redis_url": redis_url, "smtp_url": smtp_url}
+    given = {"public_url": public_url, "database_url": database_url, "redis_url": redis_url}
     asks = sys.stdin.isatty() and not yes
     values = {name: _chosen(name, value, asks=asks) for name, value in given.items()}
+    if smtp_url is not None:
+        values["smtp_url"] = smtp_url
     values["secret_key"] = secrets.token_urlsafe(48)
     settings.check(values)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,14 +99,33 @@ def up(
         chosen = settings.load()
         environment["MAILER_JOURNAL_DIR"] = str(chosen.journal_dir.absolute())
         migrations.upgrade(chosen.database_url)
+        inbox_port = None if chosen.routes or chosen.inbox_smtp_url else _port_near(port + INBOX_OFFSET)
         processes = Stack(environment=environment, folder=folder, host=host, port=port, worker_processes=workers)
+        if inbox_port is not None:
+            smtp_port = free_port()
+            environment["MAILER_INBOX_SMTP_URL"] = f"smtp://127.0.0.1:{smtp_port}"
+            environment["MAILER_INBOX_URL"] = f"http://localhost:{inbox_port}"
+            supervisor.start(processes.inbox(smtp_port=smtp_port, http_port=inbox_port))
         for child in (processes.web(), processes.worker(), processes.beat()):
             supervisor.start(child)
         wait_for_port(host, port, timeout_seconds=60, check=supervisor.check)
-        output.say(
-            f"Ready at http://{host}:{port} for {chosen.public_url}. Ctrl-C stops everything; logs are in {folder}."
-        )
+        _greet(f"http://{host}:{port}", folder)
         supervisor.wait()
+
+
+def _port_near(wanted: int) -> int:
+    try:
+        with socket.create_server(("127.0.0.1", wanted)):
+            return wanted
+    except OSError:
+        return free_port()
+
+
+def _greet(address: str, folder: Path) -> None:
+    link = first_run.setup_link()
+    if link is not None:
+        output.say(f"Nobody has an account yet. Open this link within the hour to create yours:\n\n  {link}\n")
+    output.say(f"Ready at {address} for {settings.load().public_url}. Ctrl-C stops everything; logs are in {folder}.")
 
 
 def migrate() -> None:
@@ -161,23 +186,21 @@ def check() -> None:
     queue.ping()
     if not is_current:
         output.fail("The database has another schema than this version; run: mailer migrate", output.CHECKS_FAILED)
-    problems = [problem for one in chosen.routes if (problem := _try_route(one, chosen))]
+    with transaction() as session:
+        routes = servers.routes(session)
+    problems = [problem for one in routes if (problem := _try_route(one, chosen))]
     if problems:
         output.fail("; ".join(problems), output.CHECKS_FAILED)
-    servers = ", ".join(one.name for one in chosen.routes)
-    words = f"Settings are right; PostgreSQL and Redis answer; the schema is current; logged in to: {servers}."
-    output.emit({"ok": True, "transports": [one.name for one in chosen.routes]}, text=words)
+    names = ", ".join(one.name for one in routes)
+    said = f"logged in to: {names}" if names else "no mail server is set up yet, so mail waits"
+    words = f"Settings are right; PostgreSQL and Redis answer; the schema is current; {said}."
+    output.emit({"ok": True, "transports": [one.name for one in routes]}, text=words)
 
 
 def _try_route(transport: Transport, chosen: settings.Settings) -> str | None:
     """Connect and log in, as a worker does, within seconds; return what is wrong."""
-    helo_name = chosen.helo_name or chosen.public_host
-    route = route_from_transport(transport, helo_name=helo_name, timeout_seconds=LOGIN_SECONDS)
-    try:
-        open_connection(route).sock.close()
-    except (RouteUnavailable, RouteMisconfigured) as error:
-        return str(error)
-    return None
+    done = checking.check(transport, helo_name=chosen.helo_name or chosen.public_host)
+    return None if done.is_good else done.words
 
 
 def _chosen(name: str, given: str | None, *, asks: bool) -> str:

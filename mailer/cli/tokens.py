@@ -1,17 +1,23 @@
 """`mailer token …`"""
 
+from datetime import datetime, time
 from typing import Annotated
 
 import typer
 
 from mailer import clock, settings
 from mailer.cli import output
-from mailer.cli.newsletters import Slug
 from mailer.db import transaction
+from mailer.issues import schedules
 from mailer.models.tokens import Scope
 from mailer.newsroom import newsletters, tokens
+from mailer.newsroom.tokens import Wanted
 
-app = typer.Typer(no_args_is_help=True, help="Tokens that let other programs push articles.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, help="Tokens that let other programs in: create, list, revoke.", rich_markup_mode=None
+)
+
+ALL = "all"
 
 
 @app.command("list")
@@ -22,34 +28,48 @@ def list_() -> None:
             {
                 "id": one.id,
                 "name": one.name,
-                "scope": one.scope,
-                "newsletter": one.newsletter.slug,
+                "prefix": one.prefix,
+                "scopes": one.scopes if output.CHOICES.as_json else ",".join(one.scopes),
+                "newsletter": one.newsletter.slug if one.newsletter else ALL,
                 "created_at": one.created_at,
+                "expires_at": one.expires_at,
                 "used_at": one.used_at,
             }
             for one in tokens.all_tokens(session)
         ]
-    columns = ("id", "name", "scope", "newsletter", "created_at", "used_at")
+    columns = ("id", "name", "prefix", "scopes", "newsletter", "created_at", "expires_at", "used_at")
     output.emit_rows(rows, columns=columns, empty="There is no token yet: mailer token create NEWSLETTER NAME")
 
 
 @app.command()
-def create(slug: Slug, name: Annotated[str, typer.Argument(help="The program that it is for.")]) -> None:
-    """Make a token with which a site's own system sends its articles, and print it, once.
+def create(
+    newsletter: Annotated[str, typer.Argument(metavar="NEWSLETTER", help="Its short name; “all” for all newsletters.")],
+    name: Annotated[str, typer.Argument(help="The program that it is for.")],
+    scope: Annotated[
+        list[Scope] | None, typer.Option(help="What it allows; may be repeated. Left out: to push articles.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(metavar="DAY", help="The last day, such as 2027-06-30.")] = None,
+) -> None:
+    """Make a token for another program and print it, once. docs/api.md tells what each scope allows.
 
-    Example:
+    Examples:
 
       mailer token create hebdo "publishing system"
+
+      mailer token create all "our app" --scope read --scope subscribers --expires 2027-06-30
 
       curl -H "Authorization: Bearer $TOKEN" --json @article.json https://lettre.example/api/v1/newsletters/hebdo/articles
     """
     with transaction() as session:
-        newsletter = newsletters.get(session, slug)
-        made, secret = tokens.create(session, newsletter, name, scope=Scope.ARTICLES, now=clock.now())
-        token_id = made.id
-    address = f"{settings.load().public_url}/api/v1/newsletters/{slug}/articles"
-    text = f"{secret}\nIt is shown this once. Send JSON Feed items to {address}; docs/operating.md tells how."
-    output.emit({"id": token_id, "token": secret, "url": address}, text=text)
+        found = newsletters.get(session, newsletter) if newsletter != ALL else None
+        until = _end_of(expires, found.timezone if found else "UTC") if expires is not None else None
+        wanted = Wanted(name=name, scopes=scope or [Scope.ARTICLES], newsletter=found, expires_at=until)
+        made, secret = tokens.create(session, wanted, by="cli", now=clock.now())
+        token_id, scopes = made.id, list(made.scopes)
+    base = f"{settings.load().public_url}/api/v1"
+    address = f"{base}/newsletters/{newsletter}/articles" if scopes == [Scope.ARTICLES] and found else base
+    text = f"{secret}\nIt is shown this once. It allows: {', '.join(scopes)}. Use it at {address}; docs/api.md tells how."
+    output.emit({"id": token_id, "token": secret, "scopes": scopes, "url": address}, text=text)
 
 
 @app.command()
@@ -58,3 +78,10 @@ def revoke(token_id: Annotated[int, typer.Argument(metavar="ID")]) -> None:
     with transaction() as session:
         tokens.revoke(session, token_id)
     output.emit({"revoked": token_id}, text=f"Token {token_id} lets nobody in any more.")
+
+
+def _end_of(day: str, timezone: str) -> datetime:
+    try:
+        return datetime.combine(datetime.fromisoformat(day).date(), time.max, schedules.zone(timezone))
+    except (ValueError, OverflowError):
+        raise typer.BadParameter("The last day must be like 2027-06-30.") from None

@@ -93,6 +93,11 @@ def example(session: Session, variant_id: int) -> Example:
     return Example(content=_fill(mail, one), address=one.address, unsubscribe_url=links.url(f"/u/{token}"))
 
 
+def apart(session: Session, variant_id: int, reader: deliveries.Recipient) -> Outgoing:
+    """Make the signed message for one reader of a variant that is not kept, such as a test. Raises dkim.KeyInvalid."""
+    return outgoing(_compile(session, variant_id), reader)
+
+
 MOST_MAILS: Final = 64
 _MAILS: Final[dict[int, Mail]] = {}
 
@@ -176,6 +181,8 @@ def _fill(mail: Mail, one: deliveries.Recipient) -> bytes:
 
 def _confirmation(kind: MailKind, one: deliveries.Recipient, *, now: datetime) -> str:
     """Make the token of the one link that a confirmation or notice is mailed for."""
+    if kind == MailKind.DESK_ACCOUNT:
+        return links.sign_now(links.Purpose.ACCOUNT_MAILED, one.delivery_id, now)
     if kind == MailKind.CHANGE_ADDRESS:
         return links.sign_now(links.Purpose.CHANGE_ADDRESS, one.delivery_id, now)
     purpose = links.Purpose.MANAGE if kind == MailKind.MANAGE else links.Purpose.CONFIRM

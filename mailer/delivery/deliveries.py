@@ -1,5 +1,6 @@
 """The ledger's rules: claim a batch, record outcomes, hand back. Recipients are frozen in freezing.py, read in ledger.py."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
+from mailer.delivery import tallies
 from mailer.models.audience import Subscriber, Subscription, SubscriptionState
 from mailer.models.content import Issue, IssueState, MailKind, Variant
 from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome
@@ -16,7 +18,7 @@ REPLY_LENGTH: Final = 200
 FIRST_RETRY: Final = timedelta(minutes=5)
 RETRY_FACTOR: Final = 1.5
 LONGEST_RETRY: Final = timedelta(hours=4)
-FOR_NEWSROOM: Final = (MailKind.REVIEW, MailKind.ALERT)
+FOR_NEWSROOM: Final = (MailKind.REVIEW, MailKind.ALERT, MailKind.DESK_ACCOUNT)
 # A cancelled issue's batches are claimed too: the rest is recorded as skipped.
 MAY_GO: Final = (IssueState.SENDING, IssueState.CANCELLED)
 
@@ -56,25 +58,8 @@ class Recipient:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settled:
-    """One outcome to record."""
-
-    delivery_id: int
-    outcome: Outcome
-    reply: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Deferred:
-    """One temporary refusal to record."""
-
-    delivery_id: int
-    attempt: int
-    reply: str
-    retry_at: datetime
-    # The variant that may have arrived although the answer was lost.
-    variant_id: int | None = None
+Settled = tallies.Settled
+Deferred = tallies.Deferred
 
 
 def queue_one(
@@ -235,7 +220,7 @@ def record(
     session: Session, claim: Claim, settled: Sequence[Settled], deferred: Sequence[Deferred], *, now: datetime
 ) -> None:
     """Write outcomes and deferrals of a claimed batch, and count them. Raises LeaseLost, having written nothing."""
-    counts = {outcome: sum(1 for one in settled if one.outcome == outcome) for outcome in Outcome}
+    counts = Counter(one.outcome for one in settled)
     _update_claimed(
         session,
         claim,
@@ -261,6 +246,8 @@ def record(
             for one in deferred
         ]
         session.execute(insert(Deferral), rows)
+    if claim.issue_id is not None:
+        tallies.add(session, claim.issue_id, settled, deferred, now=now)
 
 
 def release(session: Session, claim: Claim, *, due_at: datetime | None, now: datetime) -> None:

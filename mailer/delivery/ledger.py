@@ -3,10 +3,12 @@
 recipients = accepted + refused + skipped + uncertain, or the issue isn't finished.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from mailer.models.audience import Subscriber, Subscription
@@ -104,18 +106,37 @@ def log(session: Session, issue_id: int, *, outcome: Outcome | None, after_id: i
         .limit(limit)
     )
     if outcome is not None:
-        statement = statement.where(DeliveryOutcome.outcome == outcome)
-    return [
-        Line(delivery_id=row[0], address=row[1], outcome=row[2], reply=row[3], recorded_at=row[4])
-        for row in session.execute(statement)
-    ]
+        statement = statement.where(DeliveryOutcome.outcome == outcome, DeliveryOutcome.delivery_id > after_id)
+    if outcome not in (None, Outcome.ACCEPTED):
+        # As the index of those who were not reached has it.
+        statement = statement.where(literal_column("outcomes.outcome <> 'accepted'"))
+    return [_line(row) for row in session.execute(statement)]
+
+
+def of_reader(session: Session, issue_id: int, address_key: str) -> Line | None:
+    """Return what became of an issue for one reader, by the key of their address; None if it was not for them."""
+    row = session.execute(
+        select(
+            Delivery.id, Subscriber.address, DeliveryOutcome.outcome, DeliveryOutcome.reply, DeliveryOutcome.recorded_at
+        )
+        .join(Subscription, Subscription.id == Delivery.subscription_id)
+        .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
+        .outerjoin(DeliveryOutcome, DeliveryOutcome.delivery_id == Delivery.id)
+        .where(Subscriber.address_key == address_key, Delivery.issue_id == issue_id)
+    ).one_or_none()
+    return None if row is None else _line(row)
 
 
 def count_deferred(session: Session, issue_id: int) -> int:
     """Count the deliveries that a server put off and that have not ended."""
-    ended = select(DeliveryOutcome.delivery_id).where(DeliveryOutcome.delivery_id == Delivery.id).exists()
-    put_off = select(Deferral.delivery_id).where(Deferral.delivery_id == Delivery.id).exists()
-    return session.execute(select(func.count()).where(*_of_issue(issue_id), put_off, ~ended)).scalar_one()
+    ended = select(DeliveryOutcome.delivery_id).where(DeliveryOutcome.delivery_id == Deferral.delivery_id).exists()
+    first, last = _ends(issue_id)
+    put_off = (
+        select(func.count(Deferral.delivery_id.distinct()))
+        .join(Delivery, Delivery.id == Deferral.delivery_id)
+        .where(Deferral.delivery_id >= first, Deferral.delivery_id <= last, Delivery.issue_id == issue_id, ~ended)
+    )
+    return session.execute(put_off).scalar_one()
 
 
 def count_given(session: Session, issue_id: int) -> dict[int, int]:
@@ -129,8 +150,17 @@ def count_given(session: Session, issue_id: int) -> dict[int, int]:
     return {row[0]: row[1] for row in rows}
 
 
+def _line(row: Sequence[Any]) -> Line:
+    return Line(delivery_id=row[0], address=row[1], outcome=row[2], reply=row[3], recorded_at=row[4])
+
+
 def _of_issue(issue_id: int) -> tuple[ColumnElement[bool], ...]:
     # Deliveries are indexed by id only; an issue's lie between its batches' ends.
+    first, last = _ends(issue_id)
+    return Delivery.issue_id == issue_id, Delivery.id >= first, Delivery.id <= last
+
+
+def _ends(issue_id: int) -> tuple[ScalarSelect[int], ScalarSelect[int]]:
     first = select(func.min(Batch.first_id)).where(Batch.issue_id == issue_id).scalar_subquery()
     last = select(func.max(Batch.last_id)).where(Batch.issue_id == issue_id).scalar_subquery()
-    return Delivery.issue_id == issue_id, Delivery.id >= first, Delivery.id <= last
+    return first, last

@@ -88,6 +88,10 @@ EXPLANATIONS: Final = {
         remedy="Look at the errors of the feeds. It is tried again every ten minutes and leaves when the feeds are read "
         "again; to send it as it is, send it yourself.",
     ),
+    PauseReason.NOT_APPROVED: Explanation(
+        happened="No second person has agreed to the issue as it is now; nobody was mailed.",
+        remedy="Have somebody else who may send agree to it on its review page, then send or schedule it.",
+    ),
     PauseReason.SERVER_UNREACHABLE: Explanation(
         happened="The mail server can’t be reached; we keep trying.",
         remedy="There is nothing to do if it comes back: sending goes on by itself. Otherwise check the host and port in "

@@ -1,7 +1,7 @@
 """One claimed batch while it is being sent: what is still open of it, and what waits to be recorded."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,6 +11,7 @@ from mailer import clock, settings
 from mailer.audience import moves
 from mailer.delivery import deliveries, takeover
 from mailer.delivery.journal import Journal
+from mailer.delivery.transports.lanes import domain_of
 from mailer.delivery.transports.pool import Trouble
 from mailer.delivery.transports.verdicts import Result, Verdict
 from mailer.issues import replacements
@@ -46,11 +47,11 @@ class Run:
         verdict = result.verdict
         if verdict is Verdict.UNCERTAIN and self.resends:
             again = takeover.resend(key, result, attempt=one.attempts + 1, variant_id=one.variant_id, now=clock.now())
-            self.deferred.append(again)
+            self.deferred.append(replace(again, provider=domain_of(one.address)))
         elif verdict in takeover.OUTCOMES:
             self.accepted += verdict is Verdict.ACCEPTED
             outcome = takeover.OUTCOMES[verdict]
-            self.settled.append(deliveries.Settled(delivery_id=key, outcome=outcome, reply=result.reply))
+            self.settled.append(_settled(one, outcome, result.reply))
         else:
             self._put_off(one, result.reply)
 
@@ -67,8 +68,7 @@ class Run:
 
     def skip(self, key: int, reason: str) -> None:
         """End a delivery that must not be mailed."""
-        del self.open[key]
-        self.settled.append(skipped(key, reason))
+        self.settled.append(_settled(self.open.pop(key), Outcome.SKIPPED, reason))
 
     def record(self, session: Session) -> None:
         """Write what was collected; call `recorded` once that is committed. Raises LeaseLost."""
@@ -86,12 +86,17 @@ class Run:
         attempt = one.attempts + 1
         if now - (one.first_deferred_at or now) > timedelta(hours=settings.load().retry_hours):
             words = f"gave up after {attempt} attempts: {reply}"
-            gave_up = deliveries.Settled(delivery_id=one.delivery_id, outcome=Outcome.REFUSED, reply=words)
-            self.settled.append(gave_up)
+            self.settled.append(_settled(one, Outcome.REFUSED, words))
             return
         retry_at = deliveries.next_retry(attempt, now=now)
         self.deferred.append(
-            deliveries.Deferred(delivery_id=one.delivery_id, attempt=attempt, reply=reply, retry_at=retry_at)
+            deliveries.Deferred(
+                delivery_id=one.delivery_id,
+                attempt=attempt,
+                reply=reply,
+                retry_at=retry_at,
+                provider=domain_of(one.address),
+            )
         )
 
 
@@ -127,6 +132,16 @@ def begin(session: Session, claim: deliveries.Claim, journal: Journal) -> Run:
 def skipped(delivery_id: int, reason: str) -> deliveries.Settled:
     """Make the outcome of a delivery that must not be mailed."""
     return deliveries.Settled(delivery_id=delivery_id, outcome=Outcome.SKIPPED, reply=reason)
+
+
+def _settled(one: deliveries.Recipient, outcome: Outcome, reply: str) -> deliveries.Settled:
+    return deliveries.Settled(
+        delivery_id=one.delivery_id,
+        outcome=outcome,
+        reply=reply,
+        provider=domain_of(one.address),
+        attempts=one.attempts,
+    )
 
 
 def _is_recorded(session: Session, settled: list[deliveries.Settled], deferred: list[deliveries.Deferred]) -> bool:

@@ -18,9 +18,8 @@ from sqlalchemy.orm import Session
 
 from mailer import clock, settings
 from mailer.db import transaction
-from mailer.delivery import breaker, copies, deliveries, journal, rates, runs, takeover
+from mailer.delivery import breaker, copies, deliveries, journal, rates, routing, runs, takeover
 from mailer.delivery.runs import Run
-from mailer.delivery.transports.dispatcher import Dispatcher
 from mailer.delivery.transports.pool import Trouble
 from mailer.delivery.transports.verdicts import MAIL, SIZE, Result, Verdict
 from mailer.issues import issues
@@ -78,7 +77,6 @@ class Sender:
     """The batches that this process has open, and what hears from the transports about them."""
 
     def __init__(self) -> None:
-        chosen = settings.load()
         self._journals: list[journal.Journal] = []
         self._runs: dict[int, Run] = {}
         self._run_of: dict[int, Run] = {}
@@ -88,15 +86,8 @@ class Sender:
         self._pauses: dict[int, Trouble] = {}
         self._turn = 0
         self._over_since = self._nothing_until = self._urgent_at = self._away_until = 0.0
-        self._rates = rates.Rates(chosen.redis_url)
-        self._dispatcher = Dispatcher(
-            chosen.routes,
-            chosen.domains,
-            helo_name=chosen.helo_name or chosen.public_host,
-            timeout_seconds=chosen.smtp_timeout_seconds,
-            rates=self._rates,
-            listener=self,
-        )
+        self._rates = rates.Rates(settings.load().redis_url)
+        self._dispatcher = routing.begin(self._rates, self)
 
     def round(self, *, budget_seconds: float, only_urgent: bool, meanwhile: Callable[[], None] | None) -> int:
         """See send_due."""
@@ -104,6 +95,9 @@ class Sender:
         self._meanwhile = meanwhile
         self._nothing_until = self._urgent_at = self._over_since = 0.0
         begun = 0
+        if not self._runs:
+            with self._database():
+                self._dispatcher = routing.renewed(self._dispatcher, self)
         self._dispatcher.turn(0)
         while True:
             now = time.monotonic()

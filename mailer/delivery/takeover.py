@@ -1,14 +1,16 @@
 """Making good what a silent worker left: its journal tells what it had handed over (docs/decisions/0006)."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from mailer.delivery import deliveries, journal
+from mailer.delivery import deliveries, journal, tallies
 from mailer.delivery.transports.verdicts import Result, Verdict
 from mailer.models.content import Issue, WhenUncertain
 from mailer.models.deliveries import Deferral, Delivery, Outcome
@@ -30,6 +32,8 @@ OUTCOMES: Final = {
 # Nothing left the server for good: such a delivery is simply sent later.
 _SENT_LATER: Final = {CODES[Verdict.DEFERRED], CODES[Verdict.BLOCKED]}
 
+_T = TypeVar("_T", deliveries.Settled, deliveries.Deferred)
+
 log = structlog.get_logger()
 
 
@@ -50,6 +54,8 @@ def make_good(session: Session, claim: deliveries.Claim, *, folder: Path, now: d
     if resends(session, claim.issue_id):
         deferred = _deferred(session, [one for one in settled if one.outcome == Outcome.UNCERTAIN], now=now)
         settled = [one for one in settled if one.outcome != Outcome.UNCERTAIN]
+    if claim.issue_id is not None:
+        settled, deferred = _known(session, settled), _known(session, deferred)
     deliveries.record(session, claim, settled, deferred, now=now)
     log.warning("batch taken over", batch=claim.batch_id, recovered=len(settled), known=known is not None)
     return True
@@ -100,6 +106,12 @@ def _deferred(session: Session, uncertain: list[deliveries.Settled], *, now: dat
         )
         for one in uncertain
     ]
+
+
+def _known(session: Session, recorded: Sequence[_T]) -> list[_T]:
+    """Add whose provider it was, for those who watch."""
+    providers = tallies.providers_of(session, [one.delivery_id for one in recorded])
+    return [replace(one, provider=providers.get(one.delivery_id, tallies.OTHERS)) for one in recorded]
 
 
 def _attempts(session: Session, ids: list[int]) -> dict[int, int]:

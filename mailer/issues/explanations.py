@@ -76,7 +76,7 @@ def explain(
     if subscriber is None:
         pool = selection.read_pool(session, newsletter, edition, until=at)
         return Explanation(selection=selection.choose(pool, edition), late=late)
-    subscription = _find(session, newsletter, subscriber)
+    subscription = find_reader(session, newsletter, subscriber)
     view = _view(session, newsletter, subscription, edition, at=at)
     chosen = selection.choose(selection.read_pool(session, newsletter, view, until=at), view)
     aside = _aside(newsletter, subscription, _watermark(session, subscription, at=at), at=at)
@@ -96,7 +96,8 @@ def _local(moment: datetime | None, timezone: str) -> datetime | None:
     return moment.astimezone(schedules.zone(timezone)) if moment else None
 
 
-def _find(session: Session, newsletter: Newsletter, address: str) -> Subscription:
+def find_reader(session: Session, newsletter: Newsletter, address: str) -> Subscription:
+    """Return an address's subscription. Raises AddressInvalid or SubscriptionNotFound."""
     found = session.execute(
         select(Subscription)
         .join(Subscriber, Subscriber.id == Subscription.subscriber_id)
@@ -110,17 +111,17 @@ def _find(session: Session, newsletter: Newsletter, address: str) -> Subscriptio
 
 def _view(session: Session, newsletter: Newsletter, subscription: Subscription, edition: View, *, at: datetime) -> View:
     known = {one.slug for one in topics.of(session, newsletter.id)}
-    had = _held(session, subscription, Place.GIVEN, at=at)
+    had = held(session, subscription, Place.GIVEN, at=at)
     return View(
         start=_watermark(session, subscription, at=at) or edition.start,
         topics=frozenset(known.intersection(subscription.topics)),
         had=had,
-        carried=frozenset(edition.carried) | _held(session, subscription, Place.CARRIED, at=at),
+        carried=frozenset(edition.carried) | held(session, subscription, Place.CARRIED, at=at),
         is_reader=True,
     )
 
 
-def _held(session: Session, subscription: Subscription, place: Place, *, at: datetime) -> frozenset[str]:
+def held(session: Session, subscription: Subscription, place: Place, *, at: datetime) -> frozenset[str]:
     """Return the addresses of what the reader was given by then, of all newsletters; or of what this one carried over."""
     sent = aliased(Variant)
     # What has not ended gets the variant that replaced its own meanwhile.

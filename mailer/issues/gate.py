@@ -96,6 +96,18 @@ def inspect(made: Iterable[Specimen], answers: Mapping[str, reach.Answer] | None
     return sorted(found.values(), key=lambda one: one.severity != findings.Severity.BLOCK)
 
 
+def look(session: Session, issue: Issue, placed: Placed, *, now: datetime) -> list[Finding]:
+    """Check the mails of an issue now; about links and pictures, say what they answered last. Asks no network.
+
+    Raises TemplateInvalid or InliningFailed.
+    """
+    answered = [one for one in of_issue(issue) if one.code in findings.ASKED]
+    # What pictures weigh is known in part without asking; what was asked knows more.
+    known = {one.code for one in answered}
+    found = inspect(specimens(session, issue, placed, now=now), None)
+    return [*(one for one in found if one.code not in known), *answered]
+
+
 def ask(made: Iterable[Specimen]) -> dict[str, reach.Answer] | None:
     """Ask all links and pictures of mails but our own, which are not there yet. Talks to the network; None if not allowed."""
     asked: tuple[list[str], list[str]] = ([], [])

@@ -109,6 +109,16 @@ SELECT count(*) FILTER (WHERE NOT is_due) AS not_due,
     count(*) FILTER (WHERE is_due AND variant_id IS NULL) AS without_news
 FROM variant_readers
 """)
+_LEAVE_OUT: Final = text("""
+INSERT INTO variant_readers (subscription_id, language, topics, start, is_due)
+SELECT s.id, s.language, s.topics, '-infinity', true
+FROM deliveries d
+JOIN subscriptions s ON s.id = d.subscription_id
+LEFT JOIN outcomes o ON o.delivery_id = d.id
+WHERE d.id BETWEEN :first AND :last AND d.issue_id = :issue_id
+    AND (o.outcome IS NULL OR o.outcome NOT IN ('refused', 'skipped'))
+ON CONFLICT DO NOTHING
+""")
 _LANGUAGES: Final = text("""
 SELECT DISTINCT s.language FROM subscriptions s LEFT JOIN variant_readers r ON r.subscription_id = s.id
 WHERE s.newsletter_id = :newsletter_id AND s.state = 'confirmed' AND r.subscription_id IS NULL ORDER BY 1
@@ -164,6 +174,13 @@ def keep_aside(session: Session, *, only_paused: bool, now: datetime) -> None:
         " AND (r.is_due OR :only_paused AND (s.paused_until IS NULL OR s.paused_until <= :now))"
     )
     session.execute(statement.bindparams(*moments("now")), {"only_paused": only_paused, "now": now})
+
+
+def leave_out(session: Session, issue_id: int) -> None:
+    """Let those get nothing who were given an issue, or may have been. For what has no articles to tell them apart by."""
+    for _, first, last in ranges(session, [issue_id]):
+        session.execute(_LEAVE_OUT, {"issue_id": issue_id, "first": first, "last": last})
+    session.execute(text("ANALYZE variant_readers"))
 
 
 def longest_window(session: Session) -> datetime | None:

@@ -33,6 +33,8 @@ def freeze(session: Session, issue: Issue, made: Content, *, now: datetime) -> t
     """
     grouping.gather(session, issue, start=None, until=now, now=now)
     grouping.keep_aside(session, only_paused=not issue.respects_rhythm, now=now)
+    if issue.for_others_of is not None:
+        grouping.leave_out(session, issue.for_others_of)
     own = issue.newsletter.language
     languages = [own, *(one for one in grouping.ordinary_languages(session, issue.newsletter_id) if one != own)]
     editions = {language: _variant(session, issue, made, language, now=now) for language in languages}

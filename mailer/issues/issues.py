@@ -9,9 +9,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, joinedload
 
 from mailer.audience import hours
-from mailer.delivery import freezing, ledger
+from mailer.delivery import freezing, ledger, tallies
 from mailer.feeds.text import one_line
-from mailer.issues import gate, selection, variants
+from mailer.issues import gate, selection, states, variants
 from mailer.issues.checks.reach import Answer
 from mailer.issues.findings import Code, Finding
 from mailer.mail import mails
@@ -27,22 +27,19 @@ from mailer.models.content import (
     WhenUncertain,
 )
 from mailer.models.intake import ArticleStatus
-from mailer.newsroom import alerts
+from mailer.newsroom import alerts, outbox, reports
 
 Answers = Mapping[str, Answer]
 
 # Characters that fit.
 LENGTHS: Final = {"subject": 200, "preview_text": 300, "introduction": 5000}
-REASON_LENGTH: Final = 500
-EDITABLE_STATES: Final = (IssueState.DRAFT, IssueState.SCHEDULED)
+REASON_LENGTH: Final = states.REASON_LENGTH
+EDITABLE_STATES: Final = states.EDITABLE
+IssueStateForbids = states.IssueStateForbids
 
 
 class IssueNotFound(LookupError):
     """No issue has that number."""
-
-
-class IssueStateForbids(Exception):
-    """What was asked for can't be done in the issue's present state."""
 
 
 class IssueTextTooLong(ValueError):
@@ -117,7 +114,7 @@ def draft(session: Session, newsletter: Newsletter, *, now: datetime) -> Issue:
 
 def draft_anew(session: Session, issue: Issue, *, now: datetime) -> None:
     """Choose an issue's articles and headline as if it were drafted now; it stays as it is where there are none."""
-    _require(issue, EDITABLE_STATES, "drafted again")
+    states.require(issue, EDITABLE_STATES, "drafted again")
     if issue.body is not None:
         return
     chosen = selection.select_articles(session, issue.newsletter, now=now)
@@ -130,7 +127,7 @@ def edit(session: Session, issue: Issue, *, subject: str, preview_text: str, int
 
     Raises IssueStateForbids, and IssueTextTooLong, having changed nothing.
     """
-    _require(issue, EDITABLE_STATES, "edited")
+    states.require(issue, EDITABLE_STATES, "edited")
     texts = {"subject": one_line(subject) or issue.subject, "preview_text": one_line(preview_text)}
     texts["introduction"] = introduction.strip()
     too_long = {name: len(text) for name, text in texts.items() if len(text) > LENGTHS[name]}
@@ -144,7 +141,7 @@ def edit(session: Session, issue: Issue, *, subject: str, preview_text: str, int
 
 def arrange(session: Session, issue: Issue, articles: list[tuple[Article, Layout]], *, now: datetime) -> None:
     """Replace an issue's articles and their order before it is sent. Raises IssueStateForbids or IssueEmpty."""
-    _require(issue, EDITABLE_STATES, "changed")
+    states.require(issue, EDITABLE_STATES, "changed")
     if issue.body is not None:
         raise IssueStateForbids(f"Issue {issue.id} is written by hand; its articles are changed in its text.")
     if not articles:
@@ -157,27 +154,31 @@ def arrange(session: Session, issue: Issue, articles: list[tuple[Article, Layout
 
 def require_written(issue: Issue) -> None:
     """Raise IssueStateForbids unless an issue is written by hand and can still be changed."""
-    _require(issue, EDITABLE_STATES, "edited")
+    states.require(issue, EDITABLE_STATES, "edited")
     if issue.body is None:
         raise IssueStateForbids(f"Issue {issue.id} is made of articles; it has no text to change.")
 
 
 def schedule(session: Session, issue: Issue, *, at: datetime, now: datetime) -> None:
     """Have a draft leave at a moment. Raises IssueStateForbids."""
-    _require(issue, EDITABLE_STATES, "scheduled")
+    states.require(issue, EDITABLE_STATES, "scheduled")
     if at <= now:
         raise IssueStateForbids("That moment has passed; choose a later one or send now.")
-    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=at, **_free(), updated_at=now)
+    states.move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=at, **states.free(), updated_at=now)
 
 
 def schedule_now(session: Session, issue: Issue, *, now: datetime) -> None:
     """Have a draft leave at once: the next tick starts it, or a START_ISSUE task before that. Raises IssueStateForbids."""
-    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=now, **_free(), updated_at=now)
+    states.move(
+        session, issue, EDITABLE_STATES, IssueState.SCHEDULED, scheduled_at=now, **states.free(), updated_at=now
+    )
 
 
 def unschedule(session: Session, issue: Issue, *, now: datetime) -> None:
     """Make a scheduled issue a draft again. Raises IssueStateForbids."""
-    _move(session, issue, (IssueState.SCHEDULED,), IssueState.DRAFT, scheduled_at=None, **_free(), updated_at=now)
+    states.move(
+        session, issue, (IssueState.SCHEDULED,), IssueState.DRAFT, scheduled_at=None, **states.free(), updated_at=now
+    )
 
 
 def due_issues(session: Session, *, now: datetime) -> list[int]:
@@ -197,7 +198,16 @@ def start(session: Session, issue: Issue, *, batch_size: int, now: datetime, ans
     variants.wait_for_others(session)
     articles = _ready(session, issue)
     number = _next_number(session, newsletter.id)
-    _move(session, issue, EDITABLE_STATES, IssueState.SENDING, started_at=now, number=number, **_free(), updated_at=now)
+    states.move(
+        session,
+        issue,
+        EDITABLE_STATES,
+        IssueState.SENDING,
+        started_at=now,
+        number=number,
+        **states.free(),
+        updated_at=now,
+    )
     frozen = variants.freeze(session, issue, articles, now=now)
     note_findings(session, issue, gate.check_stored(session, issue, answers), now=now)
     issue.web_html = mails.web_version(newsletter, issue, frozen.edition, now=now)
@@ -218,8 +228,8 @@ def hold(session: Session, issue: Issue, found: list[Finding], *, retry_at: date
 
 def keep_back(session: Session, issue: Issue, code: PauseReason, *, retry_at: datetime | None, now: datetime) -> None:
     """Keep an issue back for another reason: until `retry_at`, or (None) as a draft. Raises IssueStateForbids."""
-    values = {"scheduled_at": retry_at, "held_since": issue.held_since or now, **_why(code)}
-    _move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED if retry_at else IssueState.DRAFT, **values)
+    values = {"scheduled_at": retry_at, "held_since": issue.held_since or now, **states.why(code)}
+    states.move(session, issue, EDITABLE_STATES, IssueState.SCHEDULED if retry_at else IssueState.DRAFT, **values)
 
 
 def note_findings(session: Session, issue: Issue, found: list[Finding], *, now: datetime) -> None:
@@ -230,7 +240,7 @@ def note_findings(session: Session, issue: Issue, found: list[Finding], *, now: 
 
 def let_pass(session: Session, issue: Issue, codes: Collection[Code], *, now: datetime) -> None:
     """Let an issue leave despite findings with these codes, and no others. Raises IssueStateForbids."""
-    _require(issue, EDITABLE_STATES, "let pass")
+    states.require(issue, EDITABLE_STATES, "let pass")
     issue.allowed_findings = sorted({*issue.allowed_findings, *(code.value for code in codes)})
     issue.updated_at = now
     session.flush()
@@ -239,7 +249,7 @@ def let_pass(session: Session, issue: Issue, codes: Collection[Code], *, now: da
 def set_when_uncertain(session: Session, issue: Issue, chosen: WhenUncertain, *, now: datetime) -> None:
     """Choose what happens to mails whose answer is lost, until the issue is sent. Raises IssueStateForbids."""
     session.refresh(issue, ["state"], with_for_update=True)
-    _require(issue, (*EDITABLE_STATES, IssueState.SENDING, IssueState.PAUSED), "changed")
+    states.require(issue, (*EDITABLE_STATES, IssueState.SENDING, IssueState.PAUSED), "changed")
     issue.when_uncertain, issue.updated_at = chosen, now
     session.flush()
 
@@ -247,14 +257,16 @@ def set_when_uncertain(session: Session, issue: Issue, chosen: WhenUncertain, *,
 def fail(session: Session, issue_id: int, reason: str, *, code: PauseReason | None = None, now: datetime) -> None:
     """Record that an issue could not be started; nothing left the server."""
     issue = get(session, issue_id)
-    _move(session, issue, EDITABLE_STATES, IssueState.FAILED, **_why(code, reason), updated_at=now)
+    states.move(session, issue, EDITABLE_STATES, IssueState.FAILED, **states.why(code, reason), updated_at=now)
     if code is not None:
         alerts.note_stop(session, issue, code, reason, now=now)
 
 
 def reopen(session: Session, issue: Issue, *, now: datetime) -> None:
     """Make an issue that could not be started a draft again. Raises IssueStateForbids."""
-    _move(session, issue, (IssueState.FAILED,), IssueState.DRAFT, **_why(), scheduled_at=None, updated_at=now)
+    states.move(
+        session, issue, (IssueState.FAILED,), IssueState.DRAFT, **states.why(), scheduled_at=None, updated_at=now
+    )
 
 
 def pause(
@@ -264,36 +276,36 @@ def pause(
 
     Raises IssueStateForbids.
     """
-    _move(session, issue, (IssueState.SENDING,), IssueState.PAUSED, **_why(code, reason), updated_at=now)
+    states.move(session, issue, (IssueState.SENDING,), IssueState.PAUSED, **states.why(code, reason), updated_at=now)
     if code != PauseReason.BY_HAND:
         alerts.note_stop(session, issue, code, reason, now=now)
 
 
 def resume(session: Session, issue: Issue, *, now: datetime) -> None:
     """Go on where it was paused. Raises IssueStateForbids."""
-    _move(session, issue, (IssueState.PAUSED,), IssueState.SENDING, **_why(), updated_at=now)
+    states.move(session, issue, (IssueState.PAUSED,), IssueState.SENDING, **states.why(), updated_at=now)
 
 
 def send_again(session: Session, issue: Issue, *, now: datetime) -> None:
     """Let an issue take up deliveries that became open again; a paused one stays so. Raises IssueStateForbids."""
     if issue.state != IssueState.PAUSED:
         sent = (IssueState.SENT, IssueState.SENDING)
-        _move(session, issue, sent, IssueState.SENDING, finished_at=None, updated_at=now)
+        states.move(session, issue, sent, IssueState.SENDING, finished_at=None, updated_at=now)
 
 
 def cancel(session: Session, issue: Issue, *, now: datetime) -> None:
     """Give up the rest: workers record it as skipped. Before sending it just ends. Raises IssueStateForbids."""
     stoppable = (*EDITABLE_STATES, IssueState.SENDING, IssueState.PAUSED)
     ended_at = now if issue.state in EDITABLE_STATES else None
-    ends = {"finished_at": ended_at, "scheduled_at": None, **_why()}
-    _move(session, issue, stoppable, IssueState.CANCELLED, **ends, updated_at=now)
+    ends = {"finished_at": ended_at, "scheduled_at": None, **states.why()}
+    states.move(session, issue, stoppable, IssueState.CANCELLED, **ends, updated_at=now)
     hours.call_off(session, issue.id, now=now)
 
 
 def note(session: Session, issue_id: int, reason: str | None, *, code: PauseReason | None = None) -> None:
     """Show why a sending issue waits (None: it goes on)."""
     is_sending = (Issue.id == issue_id, Issue.state == IssueState.SENDING)
-    session.execute(update(Issue).where(*is_sending).values(**_why(code, reason)))
+    session.execute(update(Issue).where(*is_sending).values(**states.why(code, reason)))
 
 
 def finish(session: Session, issue_id: int, *, now: datetime) -> bool:
@@ -308,9 +320,19 @@ def finish(session: Session, issue_id: int, *, now: datetime) -> bool:
         issue.state, issue.state_code = IssueState.PAUSED, PauseReason.LEDGER_MISMATCH
         issue.state_reason = f"the ledger does not add up: {proof}"[:REASON_LENGTH]
         alerts.note_stop(session, issue, PauseReason.LEDGER_MISMATCH, issue.state_reason, now=now)
+        session.flush()
+        states.note(session, issue)
+        outbox.note_issue(session, issue.id, IssueState.PAUSED, now=now)
         return False
-    issue.state = IssueState.SENT if issue.state == IssueState.SENDING else issue.state
+    is_sent = issue.state == IssueState.SENDING
+    issue.state = IssueState.SENT if is_sent else issue.state
     issue.finished_at, issue.updated_at, issue.state_code, issue.state_reason = now, now, None, None
+    session.flush()
+    states.note(session, issue)
+    tallies.fold(session, issue_id)
+    reports.count_issue(session, issue, now=now)
+    if is_sent:
+        outbox.note_issue(session, issue.id, IssueState.SENT, now=now)
     return True
 
 
@@ -366,33 +388,3 @@ def _note_exclusions(session: Session, issue_id: int, kept: set[int]) -> None:
     if kept < before:
         rows = [{"issue_id": issue_id, "article_id": one} for one in sorted(before - kept)]
         session.execute(upsert(IssueExclusion).on_conflict_do_nothing(), rows)
-
-
-def _why(code: PauseReason | None = None, reason: str | None = None) -> dict[str, object]:
-    return {"state_code": code, "state_reason": None if reason is None else reason[:REASON_LENGTH]}
-
-
-def _free() -> dict[str, object]:
-    """Forget that the checks held an issue back."""
-    return {**_why(), "held_since": None}
-
-
-def _require(issue: Issue, states: tuple[IssueState, ...], act: str) -> None:
-    if issue.state not in states:
-        raise IssueStateForbids(f"Issue {issue.id} is {issue.state} and can't be {act} any more.")
-
-
-def _move(session: Session, issue: Issue, allowed: tuple[IssueState, ...], to: IssueState, **values: object) -> None:
-    """Change the state only if it is still an allowed one: two editors, or an editor and a worker, can't both win."""
-    session.flush()
-    moved = session.execute(
-        update(Issue)
-        .where(Issue.id == issue.id, Issue.state.in_(allowed))
-        .values(state=to, **values)
-        .execution_options(synchronize_session=False)
-    )
-    if not moved.rowcount:  # type: ignore[attr-defined]
-        session.refresh(issue, ["state"])
-        raise IssueStateForbids(f"Issue {issue.id} is {issue.state}; it can't become {to} from there.")
-    # Columns only: a refreshed relationship would be unloaded.
-    session.refresh(issue, Issue.__table__.columns.keys())

@@ -45,18 +45,22 @@ def decide(session: Session, due: slots.Due, *, grace: timedelta, now: datetime)
     return issue if not newsletter.review_hours or _pass_unreviewed(session, issue, slot, now=now) else None
 
 
-def may_start(session: Session, issue: Issue, *, grace: timedelta, now: datetime) -> bool:
+def may_start(session: Session, issue: Issue, *, grace: timedelta, now: datetime, only_due: bool = False) -> bool:
     """Tell whether an issue whose moment has come may leave; if not, it is held and the desk told.
 
-    What an editor sent or scheduled may always. Nobody can hold it from here to the end of the transaction.
+    What an editor sent or scheduled may always; with `only_due`, a draft or an early one may not.
+    Nobody can hold it from here to the end of the transaction.
     """
     _lock(session, issue)
     slot = slots.of_issue(session, issue.id)
-    if slot is None or issue.state not in issues.EDITABLE_STATES:
+    if issue.state not in issues.EDITABLE_STATES:
         return True
-    if issue.state == IssueState.DRAFT or (issue.scheduled_at or now) > now:
-        # A bell that rang before somebody held it, or too early.
+    is_due = issue.state == IssueState.SCHEDULED and (issue.scheduled_at or now) <= now
+    if not is_due and (slot is not None or only_due):
+        # A bell that rang before somebody held it or took it back, or too early.
         return False
+    if slot is None:
+        return True
     if issue.state_code == PauseReason.FEEDS_STALE:
         return _look_again(session, issue, slot, grace=grace, now=now)
     if slot.result != SlotResult.REVIEW or issue.scheduled_at != slot.slot_at:

@@ -122,13 +122,21 @@ def advance(session: Session, issue: Issue, *, now: datetime) -> None:
 
 def edition(session: Session, issue: Issue, placed: Placed) -> Content:
     """Return the edition of an issue that is not sent yet, for a preview."""
+    return of_group(session, issue, placed, None, frozenset())
+
+
+def of_group(session: Session, issue: Issue, placed: Placed, group: Group | None, had: frozenset[str]) -> Content:
+    """Return what a group who had these addresses would get of an issue that is not sent yet; None: the edition."""
     if issue.body is not None:
         return handmade.content(session, issue, placed)
     view = selection.edition_view(session, issue.newsletter, at=_FOREVER)
     until = issue.window_end or issue.updated_at
-    pool = selection.read_pool(session, issue.newsletter, view, until=until)
-    plan = Plan(issue=issue, placed=placed, pool=pool, view=view, had={}, carried={})
-    return content(plan, issue.newsletter.language, (), edition_share(plan))
+    start = min(view.start, group.start) if group and group.start and view.start else view.start
+    pool = selection.read_pool(session, issue.newsletter, replace(view, start=start), until=until)
+    plan = Plan(issue=issue, placed=placed, pool=pool, view=view, had={0: had}, carried={})
+    if group is None:
+        return content(plan, issue.newsletter.language, (), edition_share(plan))
+    return content(plan, group.language, group.topics, group_share(plan, group, group.topics))
 
 
 def edition_share(plan: Plan) -> Share:

@@ -122,10 +122,15 @@ def desk_variant(
 ) -> int:
     """Render a mail to one address of the newsroom, store it, and return the variant's id.
 
+    `link_url` leads to an invitation or a new password, once the mail leaves: the link is in no table.
     By the shipped templates: what tells that an operator's own are broken must not need them. Raises InliningFailed.
     """
     nonce = message.new_nonce()
-    values = {**context, "newsletter": contexts.newsletter_values(newsletter, language)}
+    values = {
+        **context,
+        "newsletter": contexts.newsletter_values(newsletter, language),
+        "link_url": links.url(f"/admin/link/{message.placeholder(nonce, 'confirm')}"),
+    }
     rendered = sandbox.render(kind.value, language=language, context=values, folders=())
     variant = Variant(
         newsletter_id=newsletter.id,
@@ -144,15 +149,27 @@ def desk_variant(
     return variant.id
 
 
-def preview(newsletter: Newsletter, issue: Issue, content: Content, language: str, *, now: datetime) -> Preview:
-    """Render an issue by the very path that mail takes, with an example reader filled in. Changes nothing."""
-    reader = {
+def preview(
+    newsletter: Newsletter,
+    issue: Issue,
+    content: Content,
+    language: str,
+    *,
+    now: datetime,
+    fields: Mapping[str, str] | None = None,
+) -> Preview:
+    """Render an issue by the very path that mail takes, with an example reader filled in. Changes nothing.
+
+    `fields` are a reader's own values of merge fields, the name among them.
+    """
+    reader: dict[str, object] = {
+        **(fields or {}),
         "address": "lea@example.org",
         "since": i18n.format_date(language, now.date(), "long"),
         "preferences_url": links.url("/preferences"),
         "unsubscribe_url": links.url("/preferences"),
         **contexts.measures(newsletter),
-        "name": EXAMPLE_NAME,
+        "name": EXAMPLE_NAME if fields is None else fields.get(merge.NAME),
     }
     context = contexts.issue_context(newsletter, issue, content, language, reader=reader, now=now)
     rendered = _render(MailKind.ISSUE, language, context)

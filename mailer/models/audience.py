@@ -70,6 +70,9 @@ class Subscriber(Base):
     __table_args__ = (
         CheckConstraint("length(address) <= 320", name="address_length"),
         CheckConstraint("jsonb_typeof(attributes) = 'object'", name="attributes_object"),
+        # The desk finds readers by the start of their address, whatever order the database sorts in, and by its domain.
+        Index("ix_subscribers_address_start", "address_key", "id", postgresql_ops={"address_key": 'COLLATE "C"'}),
+        Index("ix_subscribers_domain", text("split_part(address_key, '@', 2)"), "id"),
     )
 
 
@@ -116,6 +119,12 @@ class Subscription(Base):
         # The freeze reads the confirmed ones of one newsletter in order of id.
         Index("ix_subscriptions_confirmed", "newsletter_id", "id", postgresql_where=text("state = 'confirmed'")),
         Index("ix_subscriptions_hour", "newsletter_id", "id", postgresql_where=text("hour IS NOT NULL")),
+        # The desk lists those that few are.
+        Index("ix_subscriptions_others", "state", "id", postgresql_where=text("state <> 'confirmed'")),
+        Index("ix_subscriptions_paused", "paused_until", "id", postgresql_where=text("paused_until IS NOT NULL")),
+        Index("ix_subscriptions_source", "source", "id"),
+        # Who left after an issue, for its report.
+        Index("ix_subscriptions_ended", "newsletter_id", "ended_at", postgresql_where=text("state = 'ended'")),
     )
 
 
@@ -159,6 +168,9 @@ class Consent(Base):
     # The network that asked, truncated to /24 or /48: proof without an address.
     network: Mapped[str | None]
     detail: Mapped[str | None]
+
+    # Only ever added, so a few ranges tell where a day's entries lie.
+    __table_args__ = (Index("ix_consents_at", "at", postgresql_using="brin"),)
 
 
 class Suppression(Base):

@@ -44,6 +44,7 @@ class PauseReason(enum.StrEnum):
     NOTHING_TO_SEND = "nothing_to_send"
     CHECKS_FAILED = "checks_failed"
     FEEDS_STALE = "feeds_stale"
+    NOT_APPROVED = "not_approved"
     SERVER_UNREACHABLE = "server_unreachable"
     SERVER_SLOW = "server_slow"
     QUOTA_REACHED = "quota_reached"
@@ -84,9 +85,10 @@ class MailKind(enum.StrEnum):
     ISSUE = "issue"
     CONFIRM = "confirm"
     ALREADY = "already"
-    # These two go to the newsroom only.
+    # These three go to the newsroom only.
     REVIEW = "review"
     ALERT = "alert"
+    DESK_ACCOUNT = "desk_account"
     MANAGE = "manage"
     CHANGE_ADDRESS = "change_address"
     ADDRESS_CHANGED = "address_changed"
@@ -129,6 +131,9 @@ class Newsletter(Base):
     # Slots at or before this moment are not due: changing a schedule never fires the past.
     scheduled_since: Mapped[datetime]
     is_paused: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # Slots before this moment, and those of these days of its zone (2026-12-25), are left out.
+    paused_until: Mapped[datetime | None]
+    skip_dates: Mapped[list[str]] = mapped_column(server_default="[]")
     min_articles: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     max_articles: Mapped[int] = mapped_column(SmallInteger, server_default="12")
     max_age_days: Mapped[int] = mapped_column(SmallInteger, server_default="30")
@@ -145,6 +150,8 @@ class Newsletter(Base):
     desk_addresses: Mapped[list[str]] = mapped_column(server_default="[]")
     review_hours: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     on_silence: Mapped[OnSilence] = mapped_column(server_default="send")
+    # No issue leaves before a second person of the newsroom has agreed to it (approvals).
+    needs_approval: Mapped[bool] = mapped_column(server_default=sql("false"))
     when_late: Mapped[WhenLate] = mapped_column(server_default="merge")
     # None: as the settings say (schedule_grace_hours).
     late_after_minutes: Mapped[int | None] = mapped_column(Integer)
@@ -302,6 +309,12 @@ class Issue(Base):
     window_start: Mapped[datetime | None]
     window_end: Mapped[datetime | None]
     scheduled_at: Mapped[datetime | None]
+    # Sent by somebody, who can take it back until scheduled_at.
+    is_leaving: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # Who of the newsroom changed it last, at updated_at.
+    changed_by: Mapped[str | None]
+    # A copy for those only who have not had that issue.
+    for_others_of: Mapped[int | None] = mapped_column(ForeignKey("issues.id", ondelete="SET NULL"))
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     recipients: Mapped[int] = mapped_column(Integer, server_default="0")
@@ -318,6 +331,7 @@ class Issue(Base):
     __table_args__ = (
         UniqueConstraint("newsletter_id", "number"),
         CheckConstraint("state <> 'scheduled' OR scheduled_at IS NOT NULL", name="scheduled_has_time"),
+        CheckConstraint("state = 'scheduled' OR NOT is_leaving", name="leaving_is_scheduled"),
         CheckConstraint("state NOT IN ('sending', 'sent') OR started_at IS NOT NULL", name="sending_has_time"),
         Index("ix_issues_newsletter_id_id", "newsletter_id", "id"),
         Index("ix_issues_active", "state", postgresql_where=sql("state IN ('scheduled', 'sending')")),

@@ -49,6 +49,7 @@ class SlotCode(enum.StrEnum):
     LATE_MERGED = "late_merged"
     STALE_SENT = "stale_sent"
     STALE_HELD = "stale_held"
+    NOT_APPROVED = "not_approved"
 
 
 class DeskEvent(enum.StrEnum):
@@ -62,6 +63,7 @@ class DeskEvent(enum.StrEnum):
     FEED_SILENT = "feed_silent"
     ISSUE_PAUSED = "issue_paused"
     ISSUE_FAILED = "issue_failed"
+    WEBHOOK_OFF = "webhook_off"
 
 
 class ReviewAct(enum.StrEnum):

@@ -48,6 +48,11 @@ WORDS: Final = {
         title="The issue could not leave",
         means="Nobody was mailed.",
     ),
+    DeskEvent.WEBHOOK_OFF: Words(
+        title="A webhook is switched off",
+        means="Another program is told nothing any more. Switch it on again under Settings, Webhooks, once it answers; what it "
+        "missed before that can be replayed there.",
+    ),
 }
 ACTS: Final = {
     ReviewAct.SEND: "Send it as it is",
@@ -59,4 +64,6 @@ OPEN_ISSUE: Final = "Open the issue"
 OPEN_NEWSLETTER: Final = "Open the newsletter"
 GAVE_UP: Final = "It is not tried again by itself any more. Send it from its page when it may leave."
 FEED: Final = "The feed {title} ({url}) has been silent since {day}."
+WEBHOOK_FAILING: Final = "{url} has not answered with success for five days."
+WEBHOOK_GONE: Final = "{url} answered that it is gone for good (410)."
 SLOT: Final = "It was due on {moment}."

@@ -89,7 +89,9 @@ def _alert(mail: DeskMail, newsletter: Newsletter, issue: Issue | None, language
         lines = [*lines, i18n.gettext(language, desk_words.GAVE_UP)]
     path = f"/admin/issues/{issue.id}" if issue is not None else f"/admin/newsletters/{newsletter.slug}"
     label = desk_words.OPEN_ISSUE if issue is not None else desk_words.OPEN_NEWSLETTER
-    offered = (ReviewAct.SEND, ReviewAct.DROP) if mail.event == DeskEvent.ISSUE_HELD else ()
+    # A link is no second person's consent.
+    may_answer = mail.event == DeskEvent.ISSUE_HELD and mail.values["code"] != SlotCode.NOT_APPROVED
+    offered = (ReviewAct.SEND, ReviewAct.DROP) if may_answer else ()
     return {
         "title": i18n.gettext(language, words.title),
         "about": issue.subject if issue is not None else newsletter.name,
@@ -128,6 +130,9 @@ def _told(
         day = i18n.format_date(language, _local(newsletter, values["since"]))
         named = {"title": values["title"], "url": values["url"], "day": day}
         return [i18n.gettext(language, desk_words.FEED, **named)], [], ""
+    if mail.event == DeskEvent.WEBHOOK_OFF:
+        sentence = desk_words.WEBHOOK_GONE if values["because"] == "gone" else desk_words.WEBHOOK_FAILING
+        return [i18n.gettext(language, sentence, url=values["url"])], [], ""
     moment = _moment(language, _local(newsletter, values["slot"]))
     due = i18n.gettext(language, desk_words.SLOT, moment=moment)
     return [due], [], reasons.say(language, values.get("reason", ""))

@@ -1,6 +1,7 @@
 """Newsletters and the feeds they draw from: find, create, change."""
 
 import re
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
@@ -8,7 +9,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from mailer import addresses, i18n
+from mailer import addresses, i18n, settings
 from mailer.feeds import urls
 from mailer.issues import policies, schedules
 from mailer.mail import brand
@@ -49,6 +50,7 @@ USUAL: Final = {"min_articles": 1, "max_articles": 12, "max_age_days": 30, "max_
 # Fields that are true or false.
 SWITCHES: Final = (
     "is_paused",
+    "needs_approval",
     "offers_hour",
     "asks_topics",
     "asks_rhythm",
@@ -82,6 +84,7 @@ EDITABLE: Final = frozenset(
         "introduction",
         "signature",
         "is_paused",
+        "needs_approval",
         "offers_hour",
         "min_articles",
         "max_articles",
@@ -128,9 +131,12 @@ def get(session: Session, slug: str) -> Newsletter:
     return found
 
 
-def all_newsletters(session: Session) -> list[Newsletter]:
-    """List them in order of name."""
-    return list(session.execute(select(Newsletter).order_by(Newsletter.name)).scalars())
+def all_newsletters(session: Session, *, among: Collection[int] | None = None) -> list[Newsletter]:
+    """List them in order of name; with `among`, only those with these ids."""
+    statement = select(Newsletter).order_by(Newsletter.name)
+    if among is not None:
+        statement = statement.where(Newsletter.id.in_(among))
+    return list(session.execute(statement).scalars())
 
 
 def create(session: Session, slug: str, *, values: dict[str, object], now: datetime) -> Newsletter:
@@ -213,6 +219,16 @@ def count_readers(session: Session, newsletter_id: int) -> int:
     """Count the confirmed subscriptions."""
     chosen = (Subscription.newsletter_id == newsletter_id, Subscription.state == SubscriptionState.CONFIRMED)
     return session.execute(select(func.count()).select_from(Subscription).where(*chosen)).scalar_one()
+
+
+def count_all_readers(session: Session) -> dict[int, int]:
+    """Count the confirmed subscriptions of every newsletter that has any, by its id."""
+    rows = session.execute(
+        select(Subscription.newsletter_id, func.count())
+        .where(Subscription.state == SubscriptionState.CONFIRMED)
+        .group_by(Subscription.newsletter_id)
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def next_slot(newsletter: Newsletter, *, now: datetime) -> datetime | None:
@@ -306,8 +322,10 @@ def _check_forms(checked: dict[str, object]) -> None:
     if "site_url" in checked and urls.web_address(str(checked["site_url"])) is None:
         raise NewsletterInvalid("site_url must be an address such as https://courrier.example.")
     for name in ("name", "sender_name", "publisher", "postal_address"):
-        if name in checked and (not str(checked[name]).strip() or len(str(checked[name])) > 300):
-            raise NewsletterInvalid(f"{name} must be 1 to 300 characters.")
+        # The checks before sending ask for a postal address that is not there yet.
+        may_be_empty = name == "postal_address"
+        if name in checked and (not (may_be_empty or str(checked[name]).strip()) or len(str(checked[name])) > 300):
+            raise NewsletterInvalid(f"{name} must be {0 if may_be_empty else 1} to 300 characters.")
 
 
 def _check_sites(checked: dict[str, object]) -> None:
@@ -336,5 +354,8 @@ def _check_brand(checked: dict[str, object]) -> None:
     if "logo_url" in checked:
         checked["logo_url"] = checked["logo_url"] or None
         address = str(checked["logo_url"] or "https://none.example")
-        if not re.match(r"https://[^\s\"'<>]{1,1900}\Z", address) or urls.web_address(address) is None:
+        # Only on a machine of one's own is our address without TLS.
+        is_safe = address.startswith(("https://", f"{settings.load().public_url}/img/"))
+        is_written = re.match(r"https?://[^\s\"'<>]{1,1900}\Z", address) and urls.web_address(address) is not None
+        if not (is_safe and is_written):
             raise NewsletterInvalid("logo_url must be the address of a PNG or JPEG picture, with https://.")

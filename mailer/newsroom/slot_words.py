@@ -20,6 +20,7 @@ SENTENCES: Final = {
     SlotCode.LATE_MERGED: "found {late} late; the grace is {grace}",
     SlotCode.STALE_SENT: "{stale} of {feeds} feeds could not be read for {hours} h or longer, and it left all the same",
     SlotCode.STALE_HELD: "{stale} of {feeds} feeds could not be read for {hours} h or longer, so it is held",
+    SlotCode.NOT_APPROVED: "no second person has agreed to it, so it is held",
 }
 
 

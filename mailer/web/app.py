@@ -16,6 +16,7 @@ from mailer.counting import events
 from mailer.web import (
     account,
     admin,
+    api,
     assets,
     collecting,
     confirmation,
@@ -26,12 +27,12 @@ from mailer.web import (
     preferences,
     probes,
     public,
-    pushing,
     reviewing,
     signing_up,
     tracking,
     unsubscribing,
 )
+from mailer.web.admin import live
 
 ROUTERS: Final = (
     signing_up.hot,
@@ -42,7 +43,7 @@ ROUTERS: Final = (
     unsubscribing.router,
     preferences.router,
     reviewing.router,
-    pushing.router,
+    api.router,
     account.router,
     admin.router,
     public.router,
@@ -84,13 +85,14 @@ def create_app() -> FastAPI:
         exception_handlers=errors.HANDLERS,
     )
     app.state.collector = collecting.Collector()
+    app.state.live = live.Live()
     for router in ROUTERS:
         app.include_router(router)
     return app
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(recorder: events.Recorder, _app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(recorder: events.Recorder, app: FastAPI) -> AsyncIterator[None]:
     logs.set_up()
     # Also takes over at once what a killed process was told.
     try:
@@ -101,5 +103,6 @@ async def _lifespan(recorder: events.Recorder, _app: FastAPI) -> AsyncIterator[N
     logging.getLogger("uvicorn.access").addFilter(middleware.without_secrets)
     yield
     await asyncio.to_thread(recorder.stop)
+    app.state.live.close()
     if db.engine.cache_info().currsize:
         db.engine().dispose()

@@ -16,7 +16,7 @@ from mailer.audience import readers, subscriptions
 from mailer.db import transaction
 from mailer.issues import issues
 from mailer.newsroom import newsletters
-from mailer.web import dependencies, pages
+from mailer.web import dependencies, pages, problems
 
 # Title and advice by status; others get those of 400.
 MESSAGES: Final = {
@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 def page(request: Request, status: int, *, incident: str | None = None) -> Response:
     """Build the page for a status. `incident` is a name that the operator finds in the log. Talks to nobody."""
+    if request.url.path.startswith(problems.PREFIX):
+        return problems.of_status(status, incident=incident)
     title, advice = MESSAGES.get(status, MESSAGES[400])
     language = dependencies.language(request)
     values = {"title": title, "advice": advice, "incident": incident, "here": _here(request)}

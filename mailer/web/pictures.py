@@ -10,6 +10,7 @@ from starlette.responses import Response
 from mailer.articles import pictures
 from mailer.db import transaction
 from mailer.models.pictures import PictureKind
+from mailer.newsroom import installation
 
 router = APIRouter()
 
@@ -35,6 +36,7 @@ def picture(
         raise HTTPException(404)
     with transaction() as session:
         content = pictures.rendition(session, digest, width, kind)
+        content = content or installation.logo_file(session, digest, width, kind)
     if content is None:
         raise HTTPException(404)
     headers = _HEADERS | {"ETag": f'"{digest}-{width}"'}

@@ -1,11 +1,16 @@
-"""The newsroom's desk. Every page but signing in asks for an account: the dependency stands here, once, for all of them."""
+"""The newsroom's desk. Which role a page asks for stands at its function; screens.DeskRoute refuses routes without one."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 
 from mailer.web.admin import (
+    account,
+    adding,
+    all_articles,
     amending,
     articles,
+    audit,
     checking,
+    choosing,
     composing,
     feeds,
     forms,
@@ -14,30 +19,59 @@ from mailer.web.admin import (
     measuring,
     newsletters,
     overview,
-    session,
+    person,
+    second_factor,
+    reporting,
+    settings_general,
+    settings_sending,
+    settings_system,
     settling,
+    setup,
     signing_in,
     subscribers,
+    team,
+    todo,
     topics,
+    trying,
+    undoing,
+    watching,
+    welcome,
     writing,
 )
 
-_desk = APIRouter(dependencies=[Depends(session.require_account)])
+_desk = APIRouter()
 _parts = (
+    choosing,
+    second_factor,
+    account,
+    team,
+    audit,
     overview,
+    welcome,
+    todo,
+    settings_general,
+    settings_sending,
+    settings_system,
     writing,
     composing,
     checking,
     leaving,
+    trying,
+    undoing,
     settling,
     amending,
     issues,
+    watching,
+    reporting,
     newsletters,
     feeds,
     forms,
     articles,
+    all_articles,
     topics,
     subscribers,
+    adding,
+    person,
     measuring,
 )
 for _part in _parts:
@@ -45,4 +79,5 @@ for _part in _parts:
 
 router = APIRouter()
 router.include_router(signing_in.router, prefix="/admin")
+router.include_router(setup.router, prefix="/admin")
 router.include_router(_desk)

@@ -32,7 +32,7 @@ def ask(
 
 @router.post("")
 def act(
-    request: Request, desk: session.Current, issue_id: composing.IssueId, article_id: articles.ArticleId
+    request: Request, desk: session.Editor, issue_id: composing.IssueId, article_id: articles.ArticleId
 ) -> Response:
     """Do what was chosen; when it can't be done, the page comes again with the reason and what was typed."""
     how = desk.typed("how")

@@ -70,7 +70,7 @@ def index(
 
 
 @router.post("")
-def act(desk: session.Current, slug: session.Slug) -> Response:
+def act(desk: session.Writer, slug: session.Slug) -> Response:
     """Hold, release, withdraw or unpin one article; or release all that are held."""
     wanted, typed = desk.typed("act"), desk.typed("article")
     with transaction() as database:
@@ -82,7 +82,8 @@ def act(desk: session.Current, slug: session.Slug) -> Response:
             article = _find(database, newsletter, int(typed) if typed.isdecimal() and len(typed) < 19 else 0)
             _act(database, desk, newsletter, article, wanted)
     leads_to = "next" if desk.typed("from") == "next" else "articles"
-    return screens.back(f"/admin/newsletters/{slug}/{leads_to}", done=f"article-{wanted}" if wanted in _ACTS else "")
+    path = "/admin/articles" if desk.typed("from") == "all" else f"/admin/newsletters/{slug}/{leads_to}"
+    return screens.back(path, done=f"article-{wanted}" if wanted in _ACTS else "")
 
 
 @router.api_route("/{article_id}/pin", methods=["GET", "HEAD"])
@@ -98,7 +99,7 @@ def ask(request: Request, desk: session.Current, slug: session.Slug, article_id:
 
 
 @router.post("/{article_id}/pin")
-def pin(request: Request, desk: session.Current, slug: session.Slug, article_id: ArticleId) -> Response:
+def pin(request: Request, desk: session.Writer, slug: session.Slug, article_id: ArticleId) -> Response:
     """Have an article stand first until a moment of the newsletter's zone."""
     values = {"until": desk.typed("until"), "priority": desk.typed("priority") or "0"}
     errors: dict[str, str] = {}

@@ -32,7 +32,7 @@ def let_pass_or_tell(database: Session, issue: Issue, desk: session.Desk) -> ins
 
 
 @router.post("/check")
-def check(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def check(desk: session.Writer, issue_id: composing.IssueId) -> Response:
     """Ask the mail's links and pictures too, and keep what was found."""
     try:
         with transaction() as database:

@@ -70,6 +70,8 @@ def page(
     refused: Refused | None = None,
 ) -> Response:
     """Show a draft or scheduled issue with everything that can still be changed."""
+    if issue.is_leaving and refused is None:
+        return _leaving_page(request, desk, database, issue)
     newsletter = issue.newsletter
     placed = in_order(issues.placed(database, issue.id))
     view = view if view in VIEWS else "phone"
@@ -97,8 +99,28 @@ def page(
         is_leaving=is_leaving,
         refresh_seconds=3 if is_leaving and not refused else None,
         view=view,
+        **arranging_values(request, database, issue, placed, desk),
         mail=_preview(issue, variants.edition(database, issue, placed), desk) if view == "text" else None,
         **_ALWAYS | _decided(database, issue),
+    )
+
+
+def _leaving_page(request: Request, desk: session.Desk, database: Session, issue: Issue) -> Response:
+    """Show an issue that can still be taken back, and for how long."""
+    assert issue.scheduled_at is not None
+    seconds = max(int((issue.scheduled_at - desk.now).total_seconds()), 0)
+    return screens.render(
+        request,
+        desk,
+        "leaving",
+        here="issues",
+        issue=issue,
+        newsletter=issue.newsletter,
+        readers=newsletters.count_readers(database, issue.newsletter_id),
+        time_left=f"{seconds // 60}:{seconds % 60:02}",
+        # Often enough for the seconds to be right, and soon once it has left.
+        refresh_seconds=min(10, max(seconds, 2)),
+        has_frame=True,
     )
 
 
@@ -123,7 +145,7 @@ def preview(request: Request, desk: session.Current, issue_id: IssueId, view: st
 
 
 @router.post("/envelope")
-def edit_envelope(request: Request, desk: session.Current, issue_id: IssueId) -> Response:
+def edit_envelope(request: Request, desk: session.Writer, issue_id: IssueId) -> Response:
     """Change subject, preview text and introduction. What can't be taken stays in the form."""
     texts = {name: desk.typed(name).replace("\r\n", "\n") for name in issues.LENGTHS}
     with transaction() as database:
@@ -139,34 +161,12 @@ def edit_envelope(request: Request, desk: session.Current, issue_id: IssueId) ->
     return screens.back(f"/admin/issues/{issue_id}", done="saved")
 
 
-@router.post("/articles")
-def arrange(desk: session.Current, issue_id: IssueId) -> Response:
-    """Move, exclude, add or lay out one article."""
-    with transaction() as database:
-        issue = open_for(database, desk, issue_id)
-        before = in_order(issues.placed(database, issue_id))
-        after = _changed(database, desk, before, issue)
-        if after != before:
-            issues.arrange(database, issue, after, now=desk.now)
-    return screens.back(f"/admin/issues/{issue_id}", done="arranged")
-
-
-@router.post("/automatic")
-def arrange_automatically(desk: session.Current, issue_id: IssueId) -> Response:
-    """Choose and order the articles anew, as if the issue were made now."""
-    with transaction() as database:
-        issue = open_for(database, desk, issue_id)
-        chosen = selection.select_articles(database, issue.newsletter, now=desk.now).chosen
-        articles = [(choice.article, choice.layout) for choice in chosen if choice.layout is not None]
-        issues.arrange(database, issue, articles, now=desk.now)
-    return screens.back(f"/admin/issues/{issue_id}", done="automatic")
-
-
 def open_for(database: Session, desk: session.Desk, issue_id: int) -> Issue:
     """Lock an issue for a change. Raises IssueNotFound, or IssueStateForbids if somebody changed it after the page was shown."""
     issue = lock(database, issue_id)
     if desk.typed("version") != issue.updated_at.isoformat():
         raise issues.IssueStateForbids("Somebody changed this issue after you opened it, so nothing was done.")
+    issue.changed_by = desk.name
     return issue
 
 
@@ -203,46 +203,6 @@ def _outside(
     inside = {article.id for article, _ in placed}
     every = (*found.chosen, *found.left_out)
     return [(one, one.why not in selection.FINAL) for one in every if one.article.id not in inside]
-
-
-def _changed(
-    database: Session, desk: session.Desk, placed: list[tuple[Article, Layout]], issue: Issue
-) -> list[tuple[Article, Layout]]:
-    act, article_id = desk.typed("act"), desk.typed("article")
-    index = next((at for at, (article, _) in enumerate(placed) if str(article.id) == article_id), None)
-    if index is None:
-        return _added(database, desk, placed, issue, article_id) if act == "add" else placed
-    if act == "exclude":
-        return placed[:index] + placed[index + 1 :]
-    if act in ("up", "down"):
-        other = index - 1 if act == "up" else index + 1
-        if other in range(len(placed)) and placed[other][1] == placed[index][1]:
-            placed = list(placed)
-            placed[index], placed[other] = placed[other], placed[index]
-        return placed
-    if act == "layout" and desk.typed("layout") in tuple(Layout):
-        return _laid_out(placed, index, Layout(desk.typed("layout")))
-    return placed
-
-
-def _laid_out(placed: list[tuple[Article, Layout]], index: int, wanted: Layout) -> list[tuple[Article, Layout]]:
-    """Give one article a layout; there is one lead, so the old one becomes a card."""
-    changed = [
-        (article, Layout.CARD if wanted == Layout.LEAD and layout == Layout.LEAD else layout)
-        for article, layout in placed
-    ]
-    changed[index] = (placed[index][0], wanted)
-    return in_order(changed)
-
-
-def _added(
-    database: Session, desk: session.Desk, placed: list[tuple[Article, Layout]], issue: Issue, article_id: str
-) -> list[tuple[Article, Layout]]:
-    candidates = selection.select_articles(database, issue.newsletter, now=desk.now)
-    for choice in (*candidates.chosen, *candidates.left_out):
-        if str(choice.article.id) == article_id and choice.why not in selection.FINAL:
-            return in_order([*placed, (choice.article, Layout.CARD)])
-    return placed
 
 
 def _movable(placed: Placed) -> list[tuple[bool, bool]]:

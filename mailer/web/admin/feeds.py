@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
@@ -57,7 +58,7 @@ def index(request: Request, desk: session.Current, slug: session.Slug) -> Respon
 
 
 @router.post("")
-def add(request: Request, desk: session.Current, slug: session.Slug) -> Response:
+def add(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
     """Draw from one more feed, which is read at once. An address of a site is asked for its feeds; of several, one is chosen."""
     with transaction() as database:
         timezone = newsletters.get(database, slug).timezone
@@ -77,7 +78,7 @@ def add(request: Request, desk: session.Current, slug: session.Slug) -> Response
 
 
 @router.post("/{feed_id}/baseline")
-def choose(request: Request, desk: session.Current, slug: session.Slug, feed_id: FeedId) -> Response:
+def choose(request: Request, desk: session.Admin, slug: session.Slug, feed_id: FeedId) -> Response:
     """Choose anew which of the articles that were there before count as new."""
     with transaction() as database:
         newsletter = newsletters.get(database, slug)
@@ -102,7 +103,7 @@ def ask(request: Request, desk: session.Current, slug: session.Slug, feed_id: Fe
 
 
 @router.post("/{feed_id}/remove")
-def remove(slug: session.Slug, feed_id: FeedId) -> Response:
+def remove(desk: session.Admin, slug: session.Slug, feed_id: FeedId) -> Response:
     """Stop drawing from a feed."""
     with transaction() as database:
         newsletters.remove_feed(database, newsletters.get(database, slug), feed_id)
@@ -110,7 +111,7 @@ def remove(slug: session.Slug, feed_id: FeedId) -> Response:
 
 
 @router.post("/{feed_id}/read")
-def read(desk: session.Current, slug: session.Slug, feed_id: FeedId) -> Response:
+def read(desk: session.Writer, slug: session.Slug, feed_id: FeedId) -> Response:
     """Have a feed read now; how it went stands on the page afterwards."""
     with transaction() as database:
         _need(database, newsletters.get(database, slug), feed_id)
@@ -188,11 +189,14 @@ def _page(
     refused: tuple[int, str] | None = None,
 ) -> Response:
     listed = []
-    for feed in newsletters.feeds(database, newsletter):
-        link = database.get_one(NewsletterFeed, (newsletter.id, feed.id))
+    feeds = newsletters.feeds(database, newsletter)
+    counts = baselines.counts_all(database, newsletter.id, [one.id for one in feeds])
+    drawn = select(NewsletterFeed).where(NewsletterFeed.newsletter_id == newsletter.id)
+    links = {one.feed_id: one for one in database.execute(drawn).scalars()}
+    for feed in feeds:
+        link = links[feed.id]
         since = link.baseline_since.astimezone(schedules.zone(newsletter.timezone)) if link.baseline_since else None
-        counts = baselines.counts(database, newsletter.id, feed.id)
-        listed.append((feed, link, f"{since:%Y-%m-%d}" if since else "", counts))
+        listed.append((feed, link, f"{since:%Y-%m-%d}" if since else "", counts[feed.id]))
     errors = dict(unclear.errors) if unclear else {}
     if refused:
         errors[f"feed-{refused[0]}"] = refused[1]

@@ -39,7 +39,7 @@ _TITLES: Final = {
 def index(request: Request, desk: session.Current) -> Response:
     """Show the first newsletter's forms."""
     with transaction() as database:
-        listed = newsletters.all_newsletters(database)
+        listed = newsletters.all_newsletters(database, among=desk.newsletter_ids)
         if not listed:
             return screens.render(request, desk, "forms", here="forms", newsletter=None)
         return _page(request, desk, database, listed[0], _usual(listed[0]))
@@ -61,7 +61,7 @@ def show(
 
 
 @router.post("/{slug}")
-def edit(request: Request, desk: session.Current, slug: session.Slug) -> Response:
+def edit(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
     """Change what the form asks, who may show it in a frame, and whether the last issue welcomes."""
     values: dict[str, object] = {name: bool(desk.typed(name)) for name in SWITCHES}
     typed = desk.typed("form_sites")
@@ -103,7 +103,7 @@ def _page(
         status=422 if errors else 200,
         has_frame=True,
         newsletter=newsletter,
-        all_newsletters=newsletters.all_newsletters(database),
+        all_newsletters=newsletters.all_newsletters(database, among=desk.newsletter_ids),
         look=look,
         languages=pages.LANGUAGE_NAMES,
         made=[

@@ -44,13 +44,9 @@ class Seen:
 def look(database: Session, issue: Issue, placed: Placed, desk: Desk) -> Seen:
     """Check the mails of an issue now; about links and pictures, say what they answered last. Asks no network."""
     try:
-        made = gate.specimens(database, issue, placed, now=desk.now)
+        return Seen(findings=gate.look(database, issue, placed, now=desk.now))
     except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
         return Seen(problem=str(error))
-    answered = [one for one in gate.of_issue(issue) if one.code in findings.ASKED]
-    # What pictures weigh is known in part without asking; what was asked knows more.
-    known = {one.code for one in answered}
-    return Seen(findings=[*(one for one in gate.inspect(made, None) if one.code not in known), *answered])
 
 
 def words(language: str, finding: Finding) -> str:

@@ -27,6 +27,9 @@ LABELS: Final = {
     "timezone": "Time zone",
     "url": "Add a feed",
     "logo_url": "Logo",
+    "contact_address": "Contact address",
+    "host": "Mail server",
+    "username": "User name",
     "include_categories": "Only these categories",
     "exclude_categories": "Never these categories",
     "desk_addresses": "Addresses of the newsroom",
@@ -38,7 +41,7 @@ LABELS: Final = {
     "include": "Words of the title or address",
     "exclude": "Words that keep an article out",
 }
-_SECRET: Final = ("csrf", "password")
+_SECRET: Final = ("csrf", "password", "smtp_url")
 _MOST_FIELDS: Final = 80
 # Only forms of the desk.
 _ACTION: Final = re.compile(r"/admin/[\w/.-]{1,200}\Z")

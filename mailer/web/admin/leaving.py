@@ -1,21 +1,31 @@
 """The buttons that make an issue leave, wait, stop or go on. Each is a form; the two that can't be undone have a page."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import queue
+from mailer import queue, settings
 from mailer.db import transaction
 from mailer.delivery import ledger
-from mailer.issues import issues, schedules
+from mailer.issues import issues, leaving, recipients, schedules
+from mailer.models.choices import Rhythm
 from mailer.models.content import Issue, WhenUncertain
 from mailer.newsroom import newsletters
+from mailer.web import pages
 from mailer.web.admin import checking, composing, inspecting, screens, session, settling
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
+
+RHYTHMS: Final = {
+    Rhythm.EACH: "each issue",
+    Rhythm.DAILY: "once a day",
+    Rhythm.WEEKLY: "once a week",
+    Rhythm.MONTHLY: "once a month",
+}
 
 
 @router.api_route("/review", methods=["GET", "HEAD"])
@@ -27,8 +37,8 @@ def review(request: Request, desk: session.Current, issue_id: composing.IssueId)
 
 
 @router.post("/send")
-def send(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
-    """Have the issue leave now as it was reviewed: it is due at once, and a worker is told so."""
+def send(request: Request, desk: session.Editor, issue_id: composing.IssueId) -> Response:
+    """Have the issue leave as it was reviewed, once it can't be undone any more."""
     with transaction() as database:
         issue = composing.open_for(database, desk, issue_id)
         if not newsletters.count_readers(database, issue.newsletter_id):
@@ -36,10 +46,11 @@ def send(request: Request, desk: session.Current, issue_id: composing.IssueId) -
         blocked = checking.let_pass_or_tell(database, issue, desk)
         if blocked is not None:
             return _review_page(request, desk, database, issue, blocked, is_refused=True)
-        issues.schedule_now(database, issue, now=desk.now)
         _choose(database, issue, desk)
-    screens.ring(queue.START_ISSUE, issue_id)
-    return screens.back(f"/admin/issues/{issue_id}", done="leaving")
+        is_due = leaving.leave(database, issue, now=desk.now) <= desk.now
+    if is_due:
+        screens.ring(queue.START_ISSUE, issue_id)
+    return screens.back(f"/admin/issues/{issue_id}", done="leaving" if is_due else "")
 
 
 @router.api_route("/schedule", methods=["GET", "HEAD"])
@@ -54,7 +65,7 @@ def choose_moment(request: Request, desk: session.Current, issue_id: composing.I
 
 
 @router.post("/schedule")
-def schedule(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
+def schedule(request: Request, desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Have the issue leave at a moment of the newsletter's zone."""
     typed, policy = desk.typed("at"), settling.chosen(desk)
     with transaction() as database:
@@ -67,13 +78,13 @@ def schedule(request: Request, desk: session.Current, issue_id: composing.IssueI
         if at is None or error:
             seen = checking.look(database, issue, desk)
             return _schedule_page(request, desk, issue, seen, typed=typed, policy=policy, error=error)
-        issues.schedule(database, issue, at=at, now=desk.now)
         _choose(database, issue, desk)
+        issues.schedule(database, issue, at=at, now=desk.now)
     return screens.back(f"/admin/issues/{issue_id}", done="scheduled")
 
 
 @router.post("/unschedule")
-def unschedule(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def unschedule(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Make a scheduled issue a draft again."""
     with transaction() as database:
         issues.unschedule(database, issues.get(database, issue_id), now=desk.now)
@@ -81,7 +92,7 @@ def unschedule(desk: session.Current, issue_id: composing.IssueId) -> Response:
 
 
 @router.post("/pause")
-def pause(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def pause(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Stop handing over."""
     with transaction() as database:
         issues.pause(database, issues.get(database, issue_id), f"paused by {desk.name}", now=desk.now)
@@ -89,7 +100,7 @@ def pause(desk: session.Current, issue_id: composing.IssueId) -> Response:
 
 
 @router.post("/resume")
-def resume(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def resume(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Go on where it was paused."""
     with transaction() as database:
         issues.resume(database, issues.get(database, issue_id), now=desk.now)
@@ -115,7 +126,7 @@ def ask_to_cancel(request: Request, desk: session.Current, issue_id: composing.I
 
 
 @router.post("/cancel")
-def cancel(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def cancel(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Give up what has not been handed over."""
     with transaction() as database:
         issues.cancel(database, issues.get(database, issue_id), now=desk.now)
@@ -124,7 +135,7 @@ def cancel(desk: session.Current, issue_id: composing.IssueId) -> Response:
 
 
 @router.post("/reopen")
-def reopen(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def reopen(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Make an issue that could not start a draft again."""
     with transaction() as database:
         issues.reopen(database, issues.get(database, issue_id), now=desk.now)
@@ -148,9 +159,13 @@ def _review_page(
         status=422 if is_refused else 200,
         issue=issue,
         newsletter=issue.newsletter,
-        readers=newsletters.count_readers(database, issue.newsletter_id),
+        counted=(counted := recipients.count(database, issue, with_topics=True, now=desk.now)),
+        readers=counted.recipients,
         placed=composing.in_order(issues.placed(database, issue.id)),
         version=issue.updated_at.isoformat(),
+        languages=pages.LANGUAGE_NAMES,
+        rhythms=RHYTHMS,
+        undo_seconds=settings.load().undo_seconds,
         policy=settling.chosen(desk) or issue.when_uncertain,
         has_frame=True,
         is_refused=is_refused,

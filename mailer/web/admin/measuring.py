@@ -31,7 +31,7 @@ class Bar:
 
 
 @router.post("/newsletters/{slug}/measuring")
-def choose(desk: session.Current, slug: session.Slug) -> Response:
+def choose(desk: session.Admin, slug: session.Slug) -> Response:
     """Switch on and off what is counted, and whether search engines may list the issues."""
     with transaction() as database:
         values: dict[str, object] = {name: bool(desk.typed(name)) for name in SWITCHES}

@@ -21,9 +21,10 @@ router = APIRouter(prefix="/newsletters", route_class=screens.DeskRoute)
 def index(request: Request, desk: session.Current) -> Response:
     """List the newsletters."""
     with transaction() as database:
+        readers = newsletters.count_all_readers(database)
         listed = [
-            (one, newsletters.count_readers(database, one.id), newsletters.next_slot(one, now=desk.now))
-            for one in newsletters.all_newsletters(database)
+            (one, readers.get(one.id, 0), newsletters.next_slot(one, now=desk.now))
+            for one in newsletters.all_newsletters(database, among=desk.newsletter_ids)
         ]
     return screens.render(request, desk, "newsletters", here="newsletters", listed=listed)
 
@@ -36,7 +37,7 @@ def show(request: Request, desk: session.Current, slug: session.Slug) -> Respons
 
 
 @router.post("/{slug}")
-def edit(request: Request, desk: session.Current, slug: session.Slug) -> Response:
+def edit(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
     """Change the fields; what can't be used is said at its field, and everything typed is kept.
 
     The button that only shows the colours changes nothing.
@@ -46,6 +47,7 @@ def edit(request: Request, desk: session.Current, slug: session.Slug) -> Respons
         with transaction() as database:
             newsletter = _locked(database, slug)
             if desk.typed("act") == "look":
+                request.state.changed_nothing = True
                 return _page(request, desk, database, newsletter, typed=typed)
             if desk.typed("version") != newsletter.updated_at.isoformat():
                 return _page(request, desk, database, newsletter, typed=typed, is_late=True)
@@ -58,7 +60,7 @@ def edit(request: Request, desk: session.Current, slug: session.Slug) -> Respons
 
 
 @router.post("/{slug}/schedule")
-def schedule(request: Request, desk: session.Current, slug: session.Slug) -> Response:
+def schedule(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
     """Set when issues are made; an empty expression means by hand."""
     typed = {"cron": " ".join(desk.typed("cron").split()), "timezone": desk.typed("timezone")}
     with transaction() as database:

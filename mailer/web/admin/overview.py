@@ -1,7 +1,9 @@
-"""The first page: what comes next, how many read, what was sent, and whether feeds and schedule are well."""
+"""The first page: what comes next of a newsletter, how many read, what the last issues led to, and whether all is well."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter
 from sqlalchemy import select
@@ -9,50 +11,155 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mailer import i18n
 from mailer.audience import signups
 from mailer.db import transaction
-from mailer.delivery import ledger
 from mailer.issues import issues, schedules, selection, variants
 from mailer.models.content import Issue, IssueState, Newsletter, Slot
-from mailer.newsroom import newsletters
-from mailer.web.admin import screens, session
+from mailer.models.progress import IssueReport
+from mailer.newsroom import newsletters, reports
+from mailer.web import charts
+from mailer.web.admin import health, live, results, screens, session, todo, watching, words
 
 router = APIRouter(route_class=screens.DeskRoute)
 
+WEEKS: Final = 12
+DAYS: Final = 30
 _LAST_ISSUES: Final = 5
 _LAST_SLOTS: Final = 5
-_WAITING: Final = (IssueState.SENDING, IssueState.PAUSED, IssueState.SCHEDULED, IssueState.DRAFT)
-_STARTED: Final = (IssueState.SENDING, IssueState.PAUSED, IssueState.SENT, IssueState.CANCELLED)
+_MOVING: Final = (IssueState.SENDING, IssueState.PAUSED)
+_WAITING: Final = (IssueState.SCHEDULED, IssueState.DRAFT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A number that says how it goes, with what is usual for it; all of it in words."""
+
+    label: str
+    value: str
+    beside: str
 
 
 @router.api_route("", methods=["GET", "HEAD"])
-def show(request: Request, desk: session.Current) -> Response:
-    """Show every newsletter with its next issue."""
+def show(request: Request, desk: session.Current, of: str = "") -> Response:
+    """Show a newsletter: the one that is asked for, else the first."""
     with transaction() as database:
-        listed = [_newsletter(database, one, now=desk.now) for one in newsletters.all_newsletters(database)]
-        lately = signups.confirmed_lately(database, now=desk.now)
-    return screens.render(request, desk, "overview", here="overview", listed=listed, lately=lately)
+        every = [one for one in newsletters.all_newsletters(database, among=desk.newsletter_ids) if desk.sees(one.id)]
+        chosen = next((one for one in every if one.slug == of), every[0] if every else None)
+        values: dict[str, Any] = {
+            "newsletters": every,
+            "newsletter": chosen,
+            "lately": signups.confirmed_lately(database, now=desk.now),
+            "todo": todo.items(database, desk),
+        }
+        if chosen is not None:
+            values |= _newsletter(database, desk, chosen)
+    moving = values.get("moving")
+    if moving:
+        watched: live.Live = request.app.state.live
+        values |= watching.values(desk.language, watched.look(moving[0].id))
+    return screens.render(request, desk, "overview", here="overview", **values)
 
 
-def _newsletter(database: Session, newsletter: Newsletter, *, now: datetime) -> dict[str, object]:
+def _newsletter(database: Session, desk: session.Desk, newsletter: Newsletter) -> dict[str, Any]:
+    sent = reports.issues(database, newsletter.id, limit=_LAST_ISSUES)
+    days = reports.readers_over(database, newsletter.id, days=7 * WEEKS, now=desk.now)
+    readers = newsletters.count_readers(database, newsletter.id)
+    return {
+        "moving": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_MOVING),
+        "drafts": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_WAITING),
+        "slots": _slots(newsletter, now=desk.now),
+        "checks": _checks,
+        **_coming(database, newsletter, now=desk.now),
+        "figures": _figures(database, desk.language, newsletter, readers, days, sent),
+        "readers": readers,
+        "chart": _chart(desk.language, days) if len(days) > 1 else None,
+        "chart_rows": [(i18n.format_date(desk.language, day), count) for day, count in days[::-7]],
+        "sent": [(issue, report, _percent(desk.language, newsletter, report)) for issue, report in sent],
+        "decided": _decided(database, newsletter.id),
+        "health": health.lines(database, newsletter, desk.language, now=desk.now),
+        "day": lambda value: words.day(desk.language, value, newsletter.timezone),
+    }
+
+
+def _slots(newsletter: Newsletter, *, now: datetime) -> list[datetime]:
+    if newsletter.cron is None or newsletters.next_slot(newsletter, now=now) is None:
+        return []
+    return schedules.next_slots(newsletter.cron, newsletter.timezone, after=now, count=5)
+
+
+def _coming(database: Session, newsletter: Newsletter, *, now: datetime) -> dict[str, Any]:
     chosen = selection.select_articles(database, newsletter, now=now)
     articles = [(choice.article, choice.layout) for choice in chosen.chosen if choice.layout is not None]
-    cron = None if newsletter.is_paused else newsletter.cron
     return {
-        "newsletter": newsletter,
-        "slots": schedules.next_slots(cron, newsletter.timezone, after=now, count=5) if cron else [],
         "article_count": len(articles),
         "is_enough": chosen.is_enough,
         "subject": variants.headline(articles, newsletter.language)[0] if articles else None,
-        "readers": newsletters.count_readers(database, newsletter.id),
-        "waiting": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_WAITING),
-        "last": [
-            (one, ledger.equation(database, one.id))
-            for one in issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_STARTED)
-        ],
-        "feeds": newsletters.feeds(database, newsletter),
-        "decided": _decided(database, newsletter.id),
     }
+
+
+def _checks(issue: Issue) -> int | None:
+    """Count what the last checks found that wants a look; None if the issue was not checked."""
+    if issue.checked_at is None:
+        return None
+    return len(issue.findings)
+
+
+def _figures(
+    database: Session,
+    language: str,
+    newsletter: Newsletter,
+    readers: int,
+    days: Sequence[tuple[Any, int]],
+    sent: Sequence[tuple[Issue, IssueReport | None]],
+) -> list[Figure]:
+    """Return the four figures: readers, and of the last issue that has ended how many clicked, left and were refused."""
+    more = readers - days[-DAYS - 1][1] if len(days) > DAYS else None
+    said = "" if more is None else i18n.gettext(language, "{count} in 30 days", count=_signed(language, more))
+    made = [Figure(label="Active readers", value=i18n.format_number(language, readers), beside=said)]
+    issue, report = next(
+        ((one, told) for one, told in sent if one.finished_at and told and told.accepted), (None, None)
+    )
+    usual = reports.usual(database, issue) if issue is not None else None
+    for label, name in (
+        ("Clicks, last issue", "clicks"),
+        ("Unsubscribed, last issue", "left"),
+        ("Refused, last issue", "refused"),
+    ):
+        value = "–" if report is None else results.percent(language, 100 * getattr(report, name) / _whole(report, name))
+        beside = ""
+        if usual is not None:
+            beside = i18n.gettext(
+                language, "usually {percent}", percent=results.percent(language, getattr(usual, name))
+            )
+        if name == "clicks" and not newsletter.tracks_clicks:
+            value, beside = "–", i18n.gettext(language, "not counted")
+        made.append(Figure(label=label, value=value, beside=beside))
+    return made
+
+
+def _whole(report: IssueReport, name: str) -> int:
+    return report.accepted + report.refused if name == "refused" else report.accepted
+
+
+def _signed(language: str, count: int) -> str:
+    return f"{'+' if count > 0 else '−' if count < 0 else '±'}{i18n.format_number(language, abs(count))}"
+
+
+def _percent(language: str, newsletter: Newsletter, report: IssueReport | None) -> str:
+    if report is None or not report.accepted or not newsletter.tracks_clicks:
+        return "–"
+    return results.percent(language, 100 * report.clicks / report.accepted)
+
+
+def _chart(language: str, days: Sequence[tuple[Any, int]]) -> Any:
+    first, last = (i18n.format_number(language, count) for _, count in (days[0], days[-1]))
+    label = i18n.gettext(
+        language, "Readers over {weeks} weeks: from {first} to {last}", weeks=WEEKS, first=first, last=last
+    )
+    steps = [(at, i18n.format_date(language, days[at][0], "medium")) for at in (0, len(days) - 1)]
+    series = charts.Series(name="", values=[count for _, count in days])
+    return charts.line([series], label=label, steps=steps, language=language, from_zero=False)
 
 
 def _decided(database: Session, newsletter_id: int) -> list[tuple[Slot, int | None]]:

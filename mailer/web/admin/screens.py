@@ -1,49 +1,66 @@
 """From plain values to a page of the desk, and from what went wrong to a sentence on one."""
 
 import functools
+import math
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from mailer import i18n, queue, settings
 from mailer.articles import topics
-from mailer.delivery import remedies, settling
-from mailer.issues import amending, issues, schedules
-from mailer.newsroom import accounts, newsletters
-from mailer.web import dependencies, pages
-from mailer.web.admin import kept, words
-from mailer.web.admin.session import Desk, FormForged, SignInRequired, check_origin, csrf_token, read_form
+from mailer.audience import readers, subscriptions
+from mailer.db import transaction
+from mailer.delivery import remedies, servers, settling
+from mailer.issues import amending, approvals, issues, schedules
+from mailer.models.accounts import Role
+from mailer.models.audit import Actor
+from mailer.newsroom import accounts, newsletters, team
+from mailer.web import dependencies, pages, recording
+from mailer.web.admin import acts, kept, menu, settings_pages, words
+from mailer.web.admin.session import (
+    Desk,
+    FormForged,
+    RoleLacking,
+    SecondFactorRequired,
+    SignInRequired,
+    check_origin,
+    csrf_token,
+    declared,
+    read_form,
+)
 
 # With no-referrer, browsers would send "Origin: null" along with our own forms.
 HEADERS: Final = {"Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"}
-FRAMING_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; img-src 'self' https: data:; form-action 'self'; frame-src 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
+# Scripts are files of ours; they fetch from here only.
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' https: data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+FRAMING_POLICY: Final = f"{POLICY}; frame-src 'self'"
 # A page that stands in a frame of ours.
 FRAMED_POLICY: Final = (
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox"
 )
-MENU: Final = (
-    ("overview", "/admin", "Overview"),
-    ("issues", "/admin/issues", "Issues"),
-    ("subscribers", "/admin/subscribers", "Subscribers"),
-    ("newsletters", "/admin/newsletters", "Newsletters"),
-    ("forms", "/admin/forms", "Forms"),
-)
 # What a page says once after a button; the address carries only the word.
 NOTICES: Final = {
     "saved": "Your changes are saved.",
+    "invited": "The invitation is on its way.",
+    "password": "Your password is changed. You are signed out everywhere else.",
+    "signed-out": "Signed out there.",
     "drafted": "The issue is drafted. Nothing leaves before you send it.",
     "scheduled": "The issue is scheduled.",
     "unscheduled": "The issue is a draft again.",
     "leaving": "The issue leaves within seconds.",
+    "undone": "The issue is a draft again. Nothing left.",
+    "duplicated": "The copy is a draft. Nothing leaves before you send it.",
     "paused": "Sending is paused. What is already being handed over ends within seconds.",
     "resumed": "Sending goes on.",
     "cancelled": "The rest is cancelled. What was accepted stays accepted.",
@@ -69,6 +86,18 @@ NOTICES: Final = {
     "pinned": "The article stands first until then.",
     "ranked": "The topics are ranked anew.",
     "topic-deleted": "The topic is deleted.",
+    "segment-saved": "The segment is saved. Its address can be shared with everybody at the desk.",
+    "segment-deleted": "The segment is deleted. Nobody in it was touched.",
+    "reader-asked": "The mail that asks to confirm leaves within seconds.",
+    "reader-asked-again": "The mail leaves once more within seconds, unless one left a moment ago or too many did today.",
+    "reader-added": "The reader is added, with the proof.",
+    "reader-ended": "The subscription is ended. No mail of it leaves any more.",
+    "reader-changed": "The preferences are changed, from the next issue on.",
+    "reader-described": "It is noted, for the mails to come.",
+    "reader-unchanged": "It was so already, so nothing was changed.",
+    "reader-moving": "The new address is asked by mail. Nothing changes before it agrees.",
+    "reader-erased": "Everything about this reader is erased. A hash of the address stays, so that no import brings them back.",
+    "readers-ended": "The subscriptions are ended. No mail of them leaves any more.",
     "feed-read": "The feed is read within seconds; load this page again to see how it went.",
 }
 _STATUS: Final[dict[type[Exception], int]] = {
@@ -79,6 +108,8 @@ _STATUS: Final[dict[type[Exception], int]] = {
     topics.TopicNotFound: 404,
     newsletters.ArticleNotFound: 404,
     amending.ArticleNotFound: 404,
+    readers.ReaderNotFound: 404,
+    subscriptions.SubscriptionNotFound: 404,
     RequestValidationError: 404,
     issues.IssueStateForbids: 409,
     issues.IssueEmpty: 409,
@@ -86,6 +117,11 @@ _STATUS: Final[dict[type[Exception], int]] = {
     newsletters.NewsletterInvalid: 422,
     schedules.ScheduleInvalid: 422,
     accounts.AccountInvalid: 422,
+    accounts.AccountNotFound: 404,
+    team.TeamForbids: 409,
+    approvals.ApprovalMissing: 409,
+    approvals.ApprovalForbidden: 409,
+    servers.ServerNotFound: 404,
 }
 _TITLES: Final = {
     401: "Sign in first",
@@ -108,7 +144,12 @@ log = structlog.get_logger()
 
 
 class DeskRoute(APIRoute):
-    """A route whose failures become pages of the desk instead of readers' pages."""
+    """A route that says which role may use it, and whose failures become pages of the desk instead of readers' pages."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Refuse to exist without a role. Raises RoleUndeclared."""
+        super().__init__(path, endpoint, **options)
+        self.asks_for = declared(self.dependant, f"{endpoint.__module__}.{endpoint.__name__}")
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the usual handler."""
@@ -116,15 +157,30 @@ class DeskRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                return await handle(request)
+                response = await handle(request)
             except SignInRequired:
                 return _ask_to_sign_in(request, await _typed(request))
+            except SecondFactorRequired:
+                return back("/admin/account/second-factor")
+            except RoleLacking as error:
+                return problem(request, 403, lacking=error.role)
             except tuple(_STATUS) as error:
                 status = next(code for kind, code in _STATUS.items() if isinstance(error, kind))
                 detail = "" if status in (403, 404) else str(error)
                 return problem(request, status, detail=detail, typed=await _typed(request))
+            if request.method not in ("GET", "HEAD") and response.status_code < 400:
+                await run_in_threadpool(self._record, request)
+            return response
 
         return answer
+
+    def _record(self, request: Request) -> None:
+        """Enter what was done into the audit log, unless nobody is signed in or the route changed nothing."""
+        desk: Desk | None = getattr(request.state, "desk", None)
+        if desk is None or getattr(request.state, "changed_nothing", False):
+            return
+        act = recording.with_button(recording.action(self.endpoint), desk.typed("act"))
+        recording.record(request, act, actor=Actor.ACCOUNT, actor_id=desk.account_id, actor_name=desk.name)
 
 
 def render(
@@ -133,16 +189,24 @@ def render(
     """Render templates/admin/`template`.html for the account at the desk. `here` is the entry of the menu."""
     chosen = settings.load()
     notice = NOTICES.get(request.query_params.get("done", ""))
+    with transaction() as database:
+        waiting = menu.waiting(database, desk.newsletter_ids)
+        is_caught = servers.is_sandbox(database)
+    notes = menu.notes(desk.language, waiting)
     context = {
         **_basics(desk.language),
         "desk": desk,
         "here_path": request.url.path,
-        "menu": [(path, label, name == here) for name, path, label in MENU],
-        "sandbox": chosen.sandbox,
+        "waiting": waiting,
+        "menu": [(path, label, name == here, notes.get(name, "")) for name, path, label in menu.ENTRIES],
+        "settings_pages": settings_pages.PAGES,
+        "sandbox": is_caught,
         "inbox_url": chosen.inbox_url,
         "notice": notice,
         "errors": {},
         "refresh_seconds": None,
+        "has_htmx": False,
+        "acts_of": acts.of,
         "when": functools.partial(words.moment, desk.language),
         "distance": lambda value: words.distance(desk.language, value, desk.now),
         "explanations": remedies.EXPLANATIONS,
@@ -155,6 +219,12 @@ def render(
         **values,
     }
     return _page(template, context, status)
+
+
+def fragment(language: str, template: str, **values: object) -> str:
+    """Render a part of a page by itself, for a script that puts it in place of the old one."""
+    context = {**_basics(language), "reason": functools.partial(words.reason, language), **values}
+    return pages.environment().get_template(f"admin/{template}.html").render(context)
 
 
 def render_outside(
@@ -171,20 +241,36 @@ def sign_in(
     return render_outside(request, "sign_in", status=status, next=leads_to, email=email, error=error, held=held)
 
 
+def wait(request: Request, how_long: timedelta) -> HTMLResponse:
+    """Say that there were too many attempts, and when to try again."""
+    minutes = math.ceil(how_long.total_seconds() / 60)
+    response = render_outside(request, "wait", status=429, minutes=minutes)
+    response.headers["Retry-After"] = str(minutes * 60)
+    return response
+
+
 def again(request: Request, held: kept.Kept, *, language: str, token: str) -> HTMLResponse:
     """Show a form that came too late once more, to be sent in the session `token`."""
     return render_outside(request, "again", language=language, held=held, csrf=csrf_token(token))
 
 
-def problem(request: Request, status: int, *, detail: str = "", typed: kept.Kept | None = None) -> HTMLResponse:
-    """Say what went wrong and what to do. `detail` is the domain's own sentence; what was typed is there to be copied."""
+def problem(
+    request: Request, status: int, *, detail: str = "", typed: kept.Kept | None = None, lacking: Role | None = None
+) -> HTMLResponse:
+    """Say what went wrong and what to do. `detail` is the domain's own sentence; what was typed is there to be copied.
+
+    `lacking` is the role that whoever is signed in does not have.
+    """
     values = {"title": _TITLES[status], "advice": _ADVICE[status], "detail": detail}
+    if lacking is not None:
+        values |= {"title": "Your role does not allow this", "advice": words.LACKING[lacking]}
     return render_outside(request, "problem", status=status, texts=typed.texts if typed else [], **values)
 
 
-def back(path: str, *, done: str = "") -> RedirectResponse:
+def back(path: str, *, done: str = "", **query: str) -> RedirectResponse:
     """Lead to a page after a button was pressed; `done` is a word of NOTICES."""
-    return RedirectResponse(f"{path}?done={done}" if done else path, status_code=303, headers=HEADERS)
+    wanted = urlencode({**query, "done": done} if done else query)
+    return RedirectResponse(f"{path}?{wanted}" if wanted else path, status_code=303, headers=HEADERS)
 
 
 def ring(name: str, *ids: int) -> None:
@@ -223,13 +309,14 @@ def _basics(language: str) -> dict[str, object]:
         "ngettext": pages.plural_translation(language),
         "number": functools.partial(i18n.format_number, language),
         "states": words.STATES,
+        "roles": words.ROLES,
         "colors": words.COLORS,
     }
 
 
 def _page(template: str, context: dict[str, object], status: int) -> HTMLResponse:
     html = pages.environment().get_template(f"admin/{template}.html").render(context)
-    headers = dict(HEADERS)
+    headers = {**HEADERS, "Content-Security-Policy": POLICY}
     if context.get("has_frame"):
         headers["Content-Security-Policy"] = FRAMING_POLICY
     if context.get("is_framed"):

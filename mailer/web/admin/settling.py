@@ -71,7 +71,7 @@ def ask(
 
 
 @router.post("/settle")
-def settle(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def settle(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Settle them; those that are sent again leave within seconds."""
     only, typed = _ids(desk.typed("deliveries")), desk.typed("how")
     path = f"/admin/issues/{issue_id}"
@@ -86,7 +86,7 @@ def settle(desk: session.Current, issue_id: composing.IssueId) -> Response:
 
 
 @router.post("/when-uncertain")
-def choose(desk: session.Current, issue_id: composing.IssueId) -> Response:
+def choose(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Choose what happens to mails whose answer will be lost."""
     with transaction() as database:
         issue = issues.get(database, issue_id)

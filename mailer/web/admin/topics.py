@@ -33,7 +33,7 @@ def index(request: Request, desk: session.Current, slug: session.Slug) -> Respon
     with transaction() as database:
         newsletter = newsletters.get(database, slug)
         known, recent = topics.of(database, newsletter.id), topics.recent(database, newsletter, now=desk.now)
-        readers = {one.slug: topics.chosen_by(database, newsletter, one.slug)[0] for one in known}
+        chosen = topics.chosen(database, newsletter)
         all_readers = newsletters.count_readers(database, newsletter.id)
     matched = [set(topics.matching(known, article)) for article in recent]
     counts = {one.slug: sum(one.slug in found for found in matched) for one in known}
@@ -43,7 +43,9 @@ def index(request: Request, desk: session.Current, slug: session.Slug) -> Respon
         "topics",
         here="newsletters",
         newsletter=newsletter,
-        listed=[(one, topics.name(one, newsletter.language), counts[one.slug], readers[one.slug]) for one in known],
+        listed=[
+            (one, topics.name(one, newsletter.language), counts[one.slug], chosen.get(one.slug, 0)) for one in known
+        ],
         recent=len(recent),
         unmatched=sum(not found for found in matched),
         days=topics.RECENT.days,
@@ -59,7 +61,7 @@ def new(request: Request, desk: session.Current, slug: session.Slug) -> Response
 
 
 @router.post("/new-topic")
-def add(request: Request, desk: session.Current, slug: session.Slug) -> Response:
+def add(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
     """Add a topic with the lowest rank."""
     return _put(request, desk, slug, None)
 
@@ -73,13 +75,13 @@ def show(request: Request, desk: session.Current, slug: session.Slug, topic: Top
 
 
 @router.post("/topics/{topic}")
-def change(request: Request, desk: session.Current, slug: session.Slug, topic: TopicSlug) -> Response:
+def change(request: Request, desk: session.Admin, slug: session.Slug, topic: TopicSlug) -> Response:
     """Change a topic's names and rules."""
     return _put(request, desk, slug, topic)
 
 
 @router.post("/topics/{topic}/move")
-def move(desk: session.Current, slug: session.Slug, topic: TopicSlug) -> Response:
+def move(desk: session.Admin, slug: session.Slug, topic: TopicSlug) -> Response:
     """Rank a topic one place higher or lower."""
     with transaction() as database:
         by = -1 if desk.typed("act") == "up" else 1
@@ -108,7 +110,7 @@ def ask(request: Request, desk: session.Current, slug: session.Slug, topic: Topi
 
 
 @router.post("/topics/{topic}/delete")
-def delete(slug: session.Slug, topic: TopicSlug) -> Response:
+def delete(desk: session.Admin, slug: session.Slug, topic: TopicSlug) -> Response:
     """Delete a topic."""
     with transaction() as database:
         topics.remove(database, newsletters.get(database, slug), topic)

@@ -5,6 +5,7 @@ from typing import Final
 
 from mailer import i18n
 from mailer.issues import amending, explanations, schedules, selection
+from mailer.models.accounts import Role
 from mailer.models.content import Article, Slot
 from mailer.models.deliveries import Settlement
 from mailer.models.intake import STATUS_REASONS
@@ -26,6 +27,7 @@ STATES: Final = {
     "skipped": "Skipped",
     "uncertain": "Uncertain",
     "waiting": "Waiting",
+    "blocked": "Blocked",
     "pending": "Pending",
     "confirmed": "Confirmed",
     "ended": "Ended",
@@ -40,6 +42,7 @@ STATES: Final = {
     "complained": "complained of spam",
     "bounced": "the address does not work",
     "removed": "removed by the newsroom",
+    "moved": "goes to another address",
     "lead": "Lead",
     "card": "Card",
     "brief": "Brief",
@@ -69,6 +72,27 @@ _DECISIONS: Final = {
     "refused": "{count} counted as refused, as {by} decided on {moment}",
 }
 
+ROLES: Final = {
+    Role.OWNER: "Owner",
+    Role.ADMIN: "Admin",
+    Role.EDITOR: "Editor",
+    Role.WRITER: "Writer",
+    Role.VIEWER: "Viewer",
+}
+ROLE_MEANINGS: Final = {
+    Role.OWNER: "may everything, also change owners",
+    Role.ADMIN: "also settings, the team, readers’ data",
+    Role.EDITOR: "also sends, schedules, pauses",
+    Role.WRITER: "changes content, sends nothing",
+    Role.VIEWER: "looks, changes nothing",
+}
+# What somebody is told who may not do what they tried.
+LACKING: Final = {
+    Role.WRITER: "Viewers may look but change nothing. Ask an owner or an admin for the role Writer.",
+    Role.EDITOR: "Only those who may send can do this. Ask an owner or an admin for the role Editor.",
+    Role.ADMIN: "Only owners and admins can do this.",
+    Role.OWNER: "Only owners can do this.",
+}
 _CHANGES: Final = {
     "pulled": "{by} took out:",
     "replaced": "{by} put in corrected:",
@@ -150,6 +174,11 @@ def moment(language: str, value: datetime, timezone: str, *, is_long: bool = Fal
     local = value.astimezone(schedules.zone(timezone))
     day = i18n.format_date(language, local, "full" if is_long else "medium", starts_line=is_long)
     return f"{day}, {i18n.format_time(language, local)}"
+
+
+def day(language: str, value: datetime, timezone: str) -> str:
+    """Write the day of a moment in a newsletter's zone: "28 Nov 2025"."""
+    return i18n.format_date(language, value.astimezone(schedules.zone(timezone)), "medium")
 
 
 def zoned(language: str, value: datetime, timezone: str) -> str:

@@ -23,7 +23,7 @@ def write(request: Request, desk: session.Current, slug: session.Slug) -> Respon
 
 
 @router.post("/newsletters/{slug}/write")
-def draft(request: Request, desk: session.Current, slug: session.Slug) -> Response:
+def draft(request: Request, desk: session.Writer, slug: session.Slug) -> Response:
     """Make a draft of what was written; what can't be one stays in the form."""
     typed = {name: desk.typed(name).replace("\r\n", "\n") for name in ("subject", "preview_text", "body")}
     typed["respects_rhythm"] = desk.typed("respects_rhythm")
@@ -49,7 +49,7 @@ def draft(request: Request, desk: session.Current, slug: session.Slug) -> Respon
 
 
 @router.post("/issues/{issue_id}/body")
-def rewrite(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
+def rewrite(request: Request, desk: session.Writer, issue_id: composing.IssueId) -> Response:
     """Change the text of a draft. What can't be taken stays in the form."""
     body = desk.typed("body").replace("\r\n", "\n")
     with transaction() as database:
