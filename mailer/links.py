@@ -48,6 +48,7 @@ class Purpose(enum.Enum):
     ACCOUNT_MAILED = b"account-mailed"
     ACCOUNT_SHOWN = b"account-shown"
     SECOND_STEP = b"second-step"
+    OIDC = b"oidc"
     KNOWN_BROWSER = b"known-browser"
     FORM = b"form"
     TYPED = b"typed"

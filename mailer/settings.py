@@ -217,10 +217,19 @@ class Settings(BaseSettings):
     api_calls_per_minute: int = Field(
         600, ge=1, le=1_000_000, alias="MAILER_API_CALLS_PER_MINUTE", description="API calls a minute of one token."
     )
+    webhook_seconds: float = Field(
+        10, gt=0, le=30, alias="MAILER_WEBHOOK_SECONDS", description="How long a webhook may take to answer."
+    )
     webhook_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),
         alias="MAILER_WEBHOOK_PRIVATE_NETWORKS",
         description="Private networks that webhooks may be in, 10.0.0.0/8; default none.",
+    )
+    oidc_issuer: str = Field("", alias="MAILER_OIDC_ISSUER", description="Address of an OpenID Connect service to sign in by.")
+    oidc_client_id: str = Field("", alias="MAILER_OIDC_CLIENT_ID", description="Our name there.")
+    oidc_client_secret: str = Field("", repr=False, alias="MAILER_OIDC_CLIENT_SECRET", description="Our secret there.")
+    oidc_domains: str = Field(
+        "", alias="MAILER_OIDC_DOMAINS", description="Roles of newcomers by domain, courrier.example=viewer; default none."
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (),

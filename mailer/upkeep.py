@@ -11,12 +11,12 @@ from mailer.audience import readers, signups, subscriptions
 from mailer.counting import tracking
 from mailer.delivery import journal
 from mailer.models.deliveries import Batch, BatchState
-from mailer.newsroom import answers, reports, webhooks
+from mailer.newsroom import account_links, answers, reports, webhooks
 
 
 def clean_up(session: Session, *, now: datetime) -> int:
-    """Erase what has served its time: sign-ups that nobody confirmed while their link worked, requests for a link and moves to
-    another address, pictures that no mail showed, kept answers of the API and what webhooks were told; make sums of old single
+    """Erase what has served its time: sign-ups that nobody confirmed while their link worked, requests for a link, links of the
+    newsroom and moves to another address, pictures that no mail showed, kept answers of the API and what webhooks were told; make sums of old single
     events, and count what the reports tell.
 
     Returns how many subscriptions went.
@@ -24,6 +24,7 @@ def clean_up(session: Session, *, now: datetime) -> int:
     signups.warn_if_few_confirm(session, now=now)
     pictures.forget_unused(session, now=now)
     readers.clean_up(session, now=now)
+    account_links.clean_up(session, now=now)
     answers.forget(session, now=now)
     webhooks.forget(session, now=now)
     # Before single events become sums, which know no hours.

@@ -210,7 +210,7 @@ def the_newsroom(session: Session, newsletter: Newsletter, number: int, say: Say
     session.add(account)
     session.flush()
     did = {"actor": Actor.ACCOUNT, "actor_id": account.id, "actor_name": account.name, "action": "issues.draft"}
-    session.add(AuditEntry(at=now, **did, newsletter_id=newsletter.id, objects={"issue_id": say("object")}))
+    session.add(AuditEntry(at=now, **did, newsletter_id=newsletter.id, objects={"topic": say("object")}))
     rules = {"categories": [say("category")], "include": [say("word")], "exclude": []}
     names = {"fr": say("topic")}
     topic = {"newsletter_id": newsletter.id, "slug": f"crowd-{number}", "names": names, "position": number + 10}

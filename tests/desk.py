@@ -31,6 +31,8 @@ OPEN_PATHS = {
     "/admin/reset",
     "/admin/link/{token}",
     "/admin/setup/{token}",
+    "/admin/oidc",
+    "/admin/oidc/return",
 }
 PARAMETERS = {"slug": "courrier", "topic": "eau", "token": "x" * 40}
 

@@ -1,14 +1,13 @@
 """The REST API: what programs see and do, in the words of the pages."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from mailer import clock
+from mailer import clock, settings
 from mailer.db import transaction
 from mailer.issues import issues
 from mailer.models.audience import SignupRequest, Subscription, SubscriptionState
@@ -23,7 +22,7 @@ from tests.factories import a_newsletter, an_article, readers
 
 
 @pytest.fixture
-def app(installation: SmtpInbox) -> Iterator[FastAPI]:
+def app(installation: SmtpInbox) -> FastAPI:
     """Two newsletters; the first has three articles, two readers and a draft, issue 1."""
     now = clock.now()
     with transaction() as session:
@@ -33,7 +32,7 @@ def app(installation: SmtpInbox) -> Iterator[FastAPI]:
             an_article(session, newsletter, slug, seen=now - timedelta(hours=1))
         readers(session, newsletter, 2)
         issues.draft(session, newsletter, now=now)
-    yield create_app()
+    return create_app()
 
 
 @pytest.fixture
@@ -224,11 +223,12 @@ def test_nobody_is_confirmed_by_the_api(program: Program, field: str) -> None:
 
 def test_sign_ups_have_the_limits_of_the_form(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILER_SIGNUPS_PER_NETWORK", "2")
-    from mailer import settings
-
     settings.load.cache_clear()
     for number in range(2):
-        assert program.post("/newsletters/courrier/subscribers", {"address": f"n{number}@a{number}.example"}).status_code == 202
+        assert (
+            program.post("/newsletters/courrier/subscribers", {"address": f"n{number}@a{number}.example"}).status_code
+            == 202
+        )
     answer = program.post("/newsletters/courrier/subscribers", {"address": "n3@a3.example"})
     refused(answer, 429, "too_many_requests")
     assert int(answer.headers["retry-after"]) > 0
@@ -238,7 +238,7 @@ def test_readers_are_searched_shown_and_changed(program: Program) -> None:
     found = program.get("/subscribers?q=r0@example.org").json()["data"]
     assert [(one["address"], one["state"]) for one in found] == [("r0@example.org", "confirmed")]
     person = program.get(f"/subscribers/{found[0]['subscriber_id']}").json()
-    assert [one["what"] for one in person["timeline"]] == ["requested", "imported"]
+    assert [one["what"] for one in person["timeline"]] == ["imported", "requested"]
     changed = program.ask("PATCH", f"/subscriptions/{found[0]['id']}", {"rhythm": "weekly", "language": "en"}).json()
     assert (changed["rhythm"], changed["language"], changed["state"]) == ("weekly", "en", "confirmed")
     described = program.ask("PATCH", f"/subscribers/{person['id']}", {"attributes": {"name": "Léa", "city": "Osh"}})

@@ -2,7 +2,6 @@
 
 import re
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
@@ -29,11 +28,19 @@ OPEN: Final = {f"{BASE}/openapi.json", f"{BASE}/docs"}
 # What each operation is asked with; everything of the newsletter “courrier” has the number 1.
 PATHS: Final = {"slug": "courrier", "topic": "eau", "guid:path": "none"}
 # Operations that a token for one newsletter may use on no object of another: they have none in their path.
-LISTS: Final = {"list_newsletters", "list_issues", "list_subscribers", "list_webhooks", "add_webhook", "list_tokens", "list_audit_log"}
+LISTS: Final = {
+    "list_newsletters",
+    "list_issues",
+    "list_subscribers",
+    "list_webhooks",
+    "add_webhook",
+    "list_tokens",
+    "list_audit_log",
+}
 
 
 @pytest.fixture
-def app(installation: SmtpInbox) -> Iterator[FastAPI]:
+def app(installation: SmtpInbox) -> FastAPI:
     """“courrier” with an article, an issue, a reader and a webhook, and “autre” with nothing."""
     now = clock.now()
     with transaction() as session:
@@ -45,7 +52,7 @@ def app(installation: SmtpInbox) -> Iterator[FastAPI]:
         wanted = webhooks.Wanted(url="https://crm.example/hook", newsletter=newsletter)
         webhooks.create(session, wanted, by="tests", now=now)
         webhooks.test(session, webhooks.get(session, 1), now=now)
-    yield create_app()
+    return create_app()
 
 
 def operations(app: FastAPI) -> list[tuple[str, str, ApiRoute]]:
@@ -69,7 +76,7 @@ def test_every_operation_declares_one_scope(app: FastAPI) -> None:
 def test_an_operation_without_a_scope_can_not_be_built() -> None:
     router = APIRouter(route_class=ApiRoute)
     with pytest.raises(ScopeUndeclared):
-        router.get("/all-of-it")(lambda: {})
+        router.get("/all-of-it")(dict)
 
 
 def test_without_a_token_nothing_answers(app: FastAPI) -> None:
@@ -144,7 +151,14 @@ def test_lists_hold_only_what_the_token_may_see(app: FastAPI) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/newsletters/", "/Newsletters", "//newsletters", "/newsletters%2f", "/newsletters/courrier%2F..", "/./newsletters/x/y"],
+    [
+        "/newsletters/",
+        "/Newsletters",
+        "//newsletters",
+        "/newsletters%2f",
+        "/newsletters/courrier%2F..",
+        "/./newsletters/x/y",
+    ],
 )
 def test_no_spelling_of_an_address_gets_around_the_token(app: FastAPI, path: str) -> None:
     assert Program("", app).get(path).status_code in (401, 404)

@@ -1,7 +1,6 @@
 """The OpenAPI document is true: what it allows is never a failure of ours, and what comes back is as it says."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -43,13 +42,20 @@ CHECKS = [
 OUTSIDE = {"test_issue", "check_issue"}
 FEW, MANY = 6, 150
 # Addresses of things that are there; one reader and one webhook are only there to be removed.
-THERE = {"slug": "hebdo", "topic": "eau", "subscriber_id": 129, "subscription_id": 129, "issue_id": 129, "article_id": 130}
+THERE = {
+    "slug": "hebdo",
+    "topic": "eau",
+    "subscriber_id": 129,
+    "subscription_id": 129,
+    "issue_id": 129,
+    "article_id": 130,
+}
 THERE |= {"webhook_id": 129, "call_id": 129, "feed_id": 129, "token_id": 1}
 REMOVED = {"erase_subscriber": 131, "remove_webhook": 130}
 
 
 @pytest.fixture
-def app(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[FastAPI]:
+def app(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
     """A newsletter “hebdo”, as in the examples, whose things have the numbers of the examples."""
     monkeypatch.setenv("MAILER_API_CALLS_PER_MINUTE", "1000000")
     monkeypatch.setenv("MAILER_SIGNUPS_PER_NETWORK", "100000")
@@ -69,7 +75,7 @@ def app(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
         made = webhooks.create(session, webhooks.Wanted(url="https://crm.example/hook"), by="tests", now=now)
         webhooks.create(session, webhooks.Wanted(url="https://crm.example/other"), by="tests", now=now)
         webhooks.test(session, made, now=now)
-    yield create_app()
+    return create_app()
 
 
 def ask_everything(app: FastAPI, examples: int) -> dict[str, set[int]]:
@@ -150,7 +156,12 @@ def test_every_description_of_a_parameter_and_of_a_field_is_a_sentence_or_nothin
 
 def test_the_examples_are_taken_as_they_stand(app: FastAPI) -> None:
     program, document = Program(make_token(), app), reference.describe(api.operations)
-    asked = ("/newsletters/{slug}/feeds", "/newsletters/{slug}/subscribers", "/newsletters/{slug}/articles", "/webhooks")
+    asked = (
+        "/newsletters/{slug}/feeds",
+        "/newsletters/{slug}/subscribers",
+        "/newsletters/{slug}/articles",
+        "/webhooks",
+    )
     for path in asked:
         one = document["paths"][f"/api/v1{path}"]["post"]
         for example in _examples(document, one):

@@ -79,6 +79,7 @@ def test_only_entry_points_sending_polling_and_scheduling_open_transactions():
         "mailer/articles/fetching.py",
         "mailer/issues/handwriting.py",
         "mailer/issues/trials.py",
+        "mailer/newsroom/site_reading.py",
         "mailer/scheduling.py",
     )
     edges = ("mailer/cli/", "mailer/web/", "workers/", *domain)

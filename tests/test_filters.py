@@ -80,7 +80,9 @@ def test_an_address_is_found_whole_by_its_start_and_by_its_domain(
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize("wanted", [{}, {"q": "l"}, {"q": "@example.org"}, {"state": "confirmed"}])
 def test_pages_follow_each_other_without_a_gap(session: Session, wanted: dict[str, str]) -> None:
-    everybody, walked, after = found(session, **wanted), [], 0
+    everybody = found(session, **wanted)  # type: ignore[arg-type]
+    walked: list[str] = []
+    after = 0
     while True:
         page = filters.page(session, Filter.of(wanted), EVERYTHING, now=NOW, after=after, limit=2)
         walked += [one.subscriber.address for one in page]

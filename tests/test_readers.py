@@ -19,6 +19,7 @@ from mailer.models.audience import Subscriber, Subscription, Suppression
 from mailer.models.content import Issue, IssueState, MailKind
 from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome
 from mailer.models.readers import AddressChange, LinkRequest
+from mailer.newsroom import webhooks
 from tests.factories import NOW, a_newsletter, a_signup
 
 LATER = NOW + timedelta(hours=1)
@@ -27,12 +28,13 @@ ADDRESS = "lea.martin@example.org"
 LEADS = {"subscriber_id", "subscription_id", "delivery_id"}
 HOLDS = {"address", "old_address", "new_address"}
 # Their addresses are those of the newsroom.
-OF_THE_NEWSROOM = {"desk_mails"}
+OF_THE_NEWSROOM = {"desk_mails", "account_secrets", "trials"}
 
 
 def a_reader(session: Session, address: str = ADDRESS, *, name: str = "Léa Martin", city: str = "Almaty") -> Subscriber:
     """A reader of one newsletter who has left a trace in every table: signed up, moved, was refused and deferred."""
     newsletter = session.execute(select(readers.Newsletter)).scalar_one_or_none() or a_newsletter(session)
+    webhooks.create(session, webhooks.Wanted(url="https://crm.example/hook"), by="test", now=NOW)
     signups.handle(session, a_signup(session, newsletter, address, now=NOW, origin=Origin(source="article")), now=NOW)
     subscription = session.execute(
         select(Subscription).join(Subscriber).where(Subscriber.address_key == addresses.key(address))

@@ -17,9 +17,16 @@ from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
 from mailer.delivery import deliveries, sending
 from mailer.models.accounts import Role
-from mailer.models.audience import Consent, SignupRequest, Subscriber, Subscription, SubscriptionState, Suppression
+from mailer.models.audience import (
+    Consent,
+    SignupRequest,
+    Subscriber,
+    Subscription,
+    SubscriptionState,
+    Suppression,
+)
 from mailer.models.content import Newsletter
-from mailer.models.deliveries import Outcome
+from mailer.models.deliveries import Delivery, Outcome
 from mailer.models.segments import Segment
 from mailer.models.tracking import Event
 from mailer.newsroom import accounts, newsletters
@@ -237,9 +244,9 @@ def test_the_person_page_tells_what_the_server_said_of_a_refused_mail(desk: http
     with transaction() as session:
         claim = deliveries.claim(session, owner="host.1", lease_seconds=60, now=now)
         assert claim is not None
-        told = {"outcome": Outcome.REFUSED, "reply": "550 5.1.1 no such user r0"}
+        said = "550 5.1.1 no such user r0"
         ids = deliveries.unsettled_ids(session, claim)
-        settled = [deliveries.Settled(delivery_id=one, **told) for one in ids]
+        settled = [deliveries.Settled(delivery_id=one, outcome=Outcome.REFUSED, reply=said) for one in ids]
         deliveries.record(session, claim, settled, [], now=now)
     page = desk.get(f"{LIST}/1").text
     assert "No: the mail server refused it." in page
@@ -249,7 +256,7 @@ def test_the_person_page_tells_what_the_server_said_of_a_refused_mail(desk: http
 def test_clicks_stand_on_the_page_of_who_agreed(desk: httpx.Client) -> None:
     started()
     with transaction() as session:
-        variant = session.execute(select(deliveries.Delivery.variant_id)).scalars().first()
+        variant = session.execute(select(Delivery.variant_id)).scalars().first()
         for machine in (None, "scanner"):
             values = {"variant_id": variant, "link": 1, "at": clock.now(), "is_head": False, "subscription_id": 1}
             session.add(Event(**values, machine=machine))

@@ -1,6 +1,7 @@
 """The first run in a browser: the owner by a printed link, then site, rhythm, sending and a test mail."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import httpx
@@ -101,6 +102,19 @@ def test_the_printed_link_creates_the_owner_once(empty: httpx.Client) -> None:
         assert empty.request(method, link, data=OWNER | {"email": "eve@evil.example"}).status_code == 410
     assert len(everybody()) == 1
     assert mailer("user", "link").code == 5
+
+
+def test_of_many_who_press_at_once_one_becomes_the_owner(empty: httpx.Client) -> None:
+    link = setup_path()
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        codes = list(pool.map(lambda n: empty.post(link, data=OWNER | {"email": f"o{n}@courrier.example"}), range(4)))
+    assert sorted(one.history[0].status_code if one.history else one.status_code for one in codes) == [
+        303,
+        410,
+        410,
+        410,
+    ]
+    assert len(everybody()) == 1
 
 
 @pytest.mark.parametrize("path", ["old", "forged", "another"])

@@ -1,6 +1,7 @@
 """Webhooks: what happened is told, signed, tried again, and never lost; never to where it must not go."""
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,11 +15,20 @@ from mailer import clock, scheduling, settings, upkeep
 from mailer.audience import leaving, readers, signups, subscriptions
 from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.delivery import sending
 from mailer.issues import issues
 from mailer.models.audience import EndedReason
 from mailer.models.content import Newsletter
 from mailer.models.desk import DeskEvent, DeskMail
-from mailer.models.webhooks import CallState, CallTrouble, Webhook, WebhookCall, WebhookEvent, WebhookMessage, WebhookOff
+from mailer.models.webhooks import (
+    CallState,
+    CallTrouble,
+    Webhook,
+    WebhookCall,
+    WebhookEvent,
+    WebhookMessage,
+    WebhookOff,
+)
 from mailer.newsroom import calling, newsletters, webhooks
 from mailer.newsroom.webhooks import Wanted
 from tests import factories
@@ -44,7 +54,9 @@ def add(hook: Hook, *events: WebhookEvent, slug: str | None = None) -> str:
     """A webhook; returns its secret."""
     with transaction() as session:
         newsletter = newsletters.get(session, slug) if slug else None
-        made = webhooks.create(session, Wanted(url=hook.url, events=events, newsletter=newsletter), by="t", now=clock.now())
+        made = webhooks.create(
+            session, Wanted(url=hook.url, events=events, newsletter=newsletter), by="t", now=clock.now()
+        )
         return webhooks.secret(made)
 
 
@@ -129,8 +141,6 @@ def test_a_sent_issue_is_told_once(hook: Hook) -> None:
     with transaction() as session:
         issue = issues.draft(session, newsletters.get(session, "courrier"), now=clock.now())
         issues.start(session, issue, batch_size=10, now=clock.now())
-    from mailer.delivery import sending
-
     sending.send_due(budget_seconds=5)
     scheduling.tick()
     scheduling.tick()
@@ -158,9 +168,9 @@ def test_without_webhooks_nothing_is_written(hook: Hook) -> None:
 
 def test_what_was_undone_is_not_told(hook: Hook) -> None:
     add(hook)
-    with pytest.raises(LookupError), transaction() as session:
+    with transaction() as session:
         subscriptions.end(session, 1, EndedReason.UNSUBSCRIBED, origin=Origin(), now=clock.now())
-        raise LookupError
+        session.rollback()
     assert calling.call_due(budget_seconds=5) == 0
 
 
@@ -261,7 +271,8 @@ def test_an_address_that_is_not_safe_is_refused(hook: Hook, url: str) -> None:
 def test_a_server_that_says_nothing_is_given_up_after_a_while(hook: Hook, monkeypatch: pytest.MonkeyPatch) -> None:
     add(hook)
     end_first()
-    monkeypatch.setattr(calling, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setenv("MAILER_WEBHOOK_SECONDS", "0.3")
+    settings.load.cache_clear()
     hook.delay_seconds = 1
     calling.call_due(budget_seconds=1)
     assert call().trouble == CallTrouble.TIMEOUT
@@ -285,8 +296,6 @@ def test_a_worker_that_dies_in_the_middle_loses_nothing(hook: Hook) -> None:
 
 
 def test_two_workers_tell_everything_once(hook: Hook) -> None:
-    import threading
-
     add(hook)
     with transaction() as session:
         for _ in range(20):
@@ -357,8 +366,6 @@ def test_after_days_of_failures_it_is_switched_off_and_the_newsroom_gets_a_mail(
         subscriptions.end(session, 2, EndedReason.UNSUBSCRIBED, origin=end_second, now=clock.now())
     assert calling.call_due(budget_seconds=5) == 0
     scheduling.mail_desk()
-    from mailer.delivery import sending
-
     sending.send_due(budget_seconds=5)
     (mail,) = installation.wait_for(1)
     assert "webhook" in mail.email["Subject"].lower()

@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from mailer import clock
 from mailer.audience import subscriptions
+from mailer.db import transaction
 from mailer.delivery import deliveries, tallies
 from mailer.issues import issues
 from mailer.models.audience import Subscriber, Subscription
 from mailer.models.content import Issue, Newsletter
 from mailer.models.deliveries import Delivery, Outcome
+from mailer.newsroom import newsletters
 from tests.factories import NOW, an_article
 
 PROVIDERS = ("gmail.example", "orange.example", "outlook.example", "laposte.example", "mail.example", "free.example")
@@ -121,3 +124,21 @@ def an_address(session: Session, issue: Issue) -> str:
         .first()
         or ""
     )
+
+
+def on_its_way(*, readers: int = 60, seconds: int = 40, accepted: int = 18) -> int:
+    """An issue that began a while ago, of which one batch is recorded."""
+    at = clock.now() - timedelta(seconds=seconds)
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        readers_at(session, newsletter, readers)
+        begun = started_at(session, newsletter, at)
+        refused = ["550 5.1.1 <w@x.example> unknown"] * (20 - accepted)
+        record(session, begun, at + timedelta(seconds=5), accepted=accepted, refused=refused)
+        return begun.id
+
+
+def more(issue_id: int, **recorded: int) -> None:
+    """A worker records more of an issue, now."""
+    with transaction() as session:
+        record(session, issues.get(session, issue_id), clock.now(), **recorded)

@@ -6,7 +6,7 @@ the parameters in the address of the desk's list.
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Any, Final, Self
@@ -244,7 +244,7 @@ def _suppressed(_: str) -> ColumnElement[bool]:
     return exists().where(Suppression.address_hash == hashed)
 
 
-_CHECKS: Final = {
+_CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "q": bool,
     "newsletter": lambda value: bool(_SLUG.fullmatch(value)),
     "state": lambda value: value in tuple(SubscriptionState),
@@ -257,7 +257,7 @@ _CHECKS: Final = {
     "paused": lambda value: value == _YES,
     "suppressed": lambda value: value == _YES,
 }
-_CONDITIONS: Final = {
+_CONDITIONS: Final[Mapping[str, Callable[[str], ColumnElement[bool]]]] = {
     "newsletter": lambda slug: (
         Subscription.newsletter_id == select(Newsletter.id).where(Newsletter.slug == slug).scalar_subquery()
     ),

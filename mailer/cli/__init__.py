@@ -21,6 +21,7 @@ from mailer.cli import (
     tokens,
     topics,
     users,
+    webhooks,
 )
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(topics.app, name="topic")
 app.add_typer(bounces.app, name="bounces")
 app.add_typer(tokens.app, name="token")
+app.add_typer(webhooks.app, name="webhook")
 users.app.command()(first_run.link)
 app.add_typer(users.app, name="user")
 app.add_typer(system.config, name="config")

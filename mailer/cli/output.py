@@ -27,9 +27,9 @@ from mailer.embedded.inbox import InboxFailed
 from mailer.embedded.processes import ChildDied, ChildNotStarted
 from mailer.embedded.services import DataDirectoryInUse, ServicesFailed
 from mailer.feeds import fetch
-from mailer.issues import amending, corrections, gate, issues, markdown, readings, schedules, trials
+from mailer.issues import amending, approvals, corrections, gate, issues, markdown, readings, schedules, trials
 from mailer.mail import dkim, inlining, rendering
-from mailer.newsroom import accounts, newsletters, tokens
+from mailer.newsroom import accounts, newsletters, team, tokens, webhooks
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -59,6 +59,8 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (topics.TopicNotFound, NOT_FOUND),
     (tokens.TokenInvalid, USAGE),
     (tokens.TokenNotFound, NOT_FOUND),
+    (webhooks.WebhookInvalid, USAGE),
+    (webhooks.WebhookNotFound, NOT_FOUND),
     (discovery.NoFeedFound, NOT_FOUND),
     (fetch.FeedUnreachable, TRY_AGAIN),
     (issues.IssueNotFound, NOT_FOUND),
@@ -66,6 +68,8 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (subscriptions.SubscriptionNotFound, NOT_FOUND),
     (readers.ReaderNotFound, NOT_FOUND),
     (accounts.AccountNotFound, NOT_FOUND),
+    (team.TeamForbids, STATE_FORBIDS),
+    (approvals.ApprovalMissing, STATE_FORBIDS),
     (issues.IssueStateForbids, STATE_FORBIDS),
     (trials.TrialInvalid, USAGE),
     (trials.TrialLimitReached, TRY_AGAIN),

@@ -68,7 +68,9 @@ def create(
         token_id, scopes = made.id, list(made.scopes)
     base = f"{settings.load().public_url}/api/v1"
     address = f"{base}/newsletters/{newsletter}/articles" if scopes == [Scope.ARTICLES] and found else base
-    text = f"{secret}\nIt is shown this once. It allows: {', '.join(scopes)}. Use it at {address}; docs/api.md tells how."
+    text = (
+        f"{secret}\nIt is shown this once. It allows: {', '.join(scopes)}. Use it at {address}; docs/api.md tells how."
+    )
     output.emit({"id": token_id, "token": secret, "scopes": scopes, "url": address}, text=text)
 
 

@@ -40,12 +40,13 @@ EXPLANATIONS: Final = {
     ),
     PauseReason.LOGIN_REFUSED: Explanation(
         happened="The mail server refuses our user name or password.",
-        remedy="Correct them in MAILER_SMTP_URL or in the transport’s settings, restart the workers, then resume.",
+        remedy="Correct them under Settings, or where the environment names the server and then restart the workers; then "
+        "resume.",
     ),
     PauseReason.TLS_REFUSED: Explanation(
         happened="The connection to the mail server can’t be encrypted safely.",
         remedy="Check that the server offers TLS on this port, and that its certificate has not expired and bears the "
-        "host name in MAILER_SMTP_URL; then resume.",
+        "host name that the settings have; then resume.",
     ),
     PauseReason.MESSAGE_TOO_BIG: Explanation(
         happened="The mail is bigger than the mail server takes.",

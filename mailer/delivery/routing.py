@@ -1,8 +1,6 @@
 """The dispatcher of a sending process, made anew when the mail servers were changed at the desk."""
 
 from mailer import settings
-from mailer.db import transaction
-from mailer.delivery import servers
 from mailer.delivery.rates import Rates
 from mailer.delivery.transports.dispatcher import Dispatcher, Listener
 from mailer.mail_settings import Transport
@@ -13,15 +11,8 @@ def begin(rates: Rates, listener: Listener) -> Dispatcher:
     return _made(settings.load().routes, rates, listener)
 
 
-def renewed(old: Dispatcher, listener: Listener) -> Dispatcher:
-    """Return the dispatcher for the servers of now: `old`, unless they were changed. Only while nothing is under way.
-
-    Reads the database, unless the environment names the servers.
-    """
-    if not servers.are_ours():
-        return old
-    with transaction() as session:
-        now = servers.routes(session)
+def renewed(old: Dispatcher, now: tuple[Transport, ...], listener: Listener) -> Dispatcher:
+    """Return the dispatcher for the servers of now: `old`, unless they were changed. Only while nothing is under way."""
     if now == tuple(pool.transport for pool in old.pools):
         return old
     old.close()

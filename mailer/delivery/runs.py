@@ -139,7 +139,7 @@ def _settled(one: deliveries.Recipient, outcome: Outcome, reply: str) -> deliver
         delivery_id=one.delivery_id,
         outcome=outcome,
         reply=reply,
-        provider=domain_of(one.address),
+        provider=one.address.rpartition("@")[2],
         attempts=one.attempts,
     )
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from mailer import clock, settings
 from mailer.db import transaction
-from mailer.delivery import breaker, copies, deliveries, journal, rates, routing, runs, takeover
+from mailer.delivery import breaker, copies, deliveries, journal, rates, routing, runs, servers, takeover
 from mailer.delivery.runs import Run
 from mailer.delivery.transports.pool import Trouble
 from mailer.delivery.transports.verdicts import MAIL, SIZE, Result, Verdict
@@ -95,9 +95,11 @@ class Sender:
         self._meanwhile = meanwhile
         self._nothing_until = self._urgent_at = self._over_since = 0.0
         begun = 0
-        if not self._runs:
+        if not self._runs and servers.are_ours():
             with self._database():
-                self._dispatcher = routing.renewed(self._dispatcher, self)
+                with transaction() as session:
+                    routes = servers.routes(session)
+                self._dispatcher = routing.renewed(self._dispatcher, routes, self)
         self._dispatcher.turn(0)
         while True:
             now = time.monotonic()

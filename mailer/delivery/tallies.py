@@ -23,6 +23,9 @@ MOST_PROVIDERS: Final = 500
 OTHERS: Final = ""
 # A transaction that began earlier has ended, so what lies further back is complete.
 SETTLES_AFTER: Final = timedelta(seconds=40)
+_ACCEPTED: Final = Outcome.ACCEPTED
+# Of an outcome in a provider's numbers; what was not mailed, or may have arrived, is no provider's answer.
+_PLACES: Final = {Outcome.ACCEPTED: 0, Outcome.REFUSED: 1}
 # What makes two replies to the same cause differ: addresses, queue ids, network addresses.
 _PARTICULAR: Final = re.compile(r"\S*@\S*|\b[\w.:-]*\d[\w.:-]{7,}")
 
@@ -133,30 +136,28 @@ def add(
     session: Session, issue_id: int, settled: Sequence[Settled], deferred: Sequence[Deferred], *, now: datetime
 ) -> None:
     """Write down what is recorded of an issue now: one row, whatever the number of deliveries."""
-    counts = Counter(one.outcome for one in settled)
+    # Most were accepted at once: what is done for each of them is paid a million times.
+    pairs = Counter([(one.provider, one.outcome) for one in settled])
+    again = Counter([one.provider for one in settled if one.attempts])
+    first = Counter([one.provider for one in deferred if one.attempt == 1])
+    counts: Counter[Outcome] = Counter()
     providers: dict[str, list[int]] = {}
-    replies: Counter[str] = Counter()
-    recovered = 0
-    for one in settled:
-        numbers = _numbers(providers, one.provider)
-        is_accepted = one.outcome is Outcome.ACCEPTED
-        numbers[0] += is_accepted
-        numbers[1] += one.outcome is Outcome.REFUSED
-        if one.attempts:
-            numbers[3] += 1
-            recovered += 1
-        if not is_accepted:
-            replies[f"{one.outcome.value} {general(one.reply)}"] += 1
-    for put_off in deferred:
-        _numbers(providers, put_off.provider)[2] += put_off.attempt == 1
-        replies[f"deferred {general(put_off.reply)}"] += 1
+    for (name, outcome), number in pairs.items():
+        counts[outcome] += number
+        if outcome in _PLACES:
+            _numbers(providers, name)[_PLACES[outcome]] += number
+    for place, found in ((2, first), (3, again)):
+        for name, number in found.items():
+            _numbers(providers, name)[place] += number
+    replies = Counter([f"{one.outcome.value} {general(one.reply)}" for one in settled if one.outcome is not _ACCEPTED])
+    replies.update([f"deferred {general(one.reply)}" for one in deferred])
     values: dict[str, Any] = {
         "issue_id": issue_id,
         "at": now,
         **{outcome.value: counts[outcome] for outcome in Outcome},
-        "deferred": sum(one.attempt == 1 for one in deferred),
-        "recovered": recovered,
-        "providers": {name: numbers for name, numbers in providers.items() if any(numbers)},
+        "deferred": first.total(),
+        "recovered": again.total(),
+        "providers": providers,
         "replies": _most(replies),
     }
     session.execute(insert(Tally), values)
@@ -203,10 +204,7 @@ def providers_of(session: Session, ids: Sequence[int]) -> Mapping[int, str]:
 
 
 def _numbers(providers: dict[str, list[int]], name: str) -> list[int]:
-    numbers = providers.get(name)
-    if numbers is None:
-        numbers = providers[name] = [0, 0, 0, 0]
-    return numbers
+    return providers.setdefault(name.lower(), [0, 0, 0, 0])
 
 
 def _most(replies: Counter[str]) -> dict[str, int]:

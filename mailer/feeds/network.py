@@ -216,7 +216,13 @@ class _Transport(httpx.BaseTransport):
             target=request.url.raw_path,
         )
         answer = self._pool.handle_request(
-            httpcore.Request(request.method, url, headers=request.headers.raw, extensions=request.extensions)
+            httpcore.Request(
+                request.method,
+                url,
+                headers=request.headers.raw,
+                content=request.read() or None,
+                extensions=request.extensions,
+            )
         )
         return httpx.Response(
             answer.status, headers=answer.headers, stream=_Body(answer), extensions=dict(answer.extensions)

@@ -16,7 +16,9 @@ def duplicate(session: Session, issue: Issue, *, for_others: bool = False, now: 
     Raises IssueStateForbids.
     """
     if for_others and issue.state != IssueState.CANCELLED:
-        raise states.IssueStateForbids(f"Issue {issue.id} is {issue.state}; only a cancelled one has others to send to.")
+        raise states.IssueStateForbids(
+            f"Issue {issue.id} is {issue.state}; only a cancelled one has others to send to."
+        )
     made = Issue(
         newsletter_id=issue.newsletter_id,
         newsletter=issue.newsletter,

@@ -45,7 +45,7 @@ def due_slots(session: Session, *, now: datetime, newsletter_id: int | None = No
         decided = select(func.max(Slot.slot_at)).where(Slot.newsletter_id == newsletter.id, Slot.slot_at <= now)
         last = session.execute(decided).scalar_one()
         since = max(newsletter.scheduled_since, last) if last else newsletter.scheduled_since
-        found = schedules.due_slots(newsletter.cron or "", newsletter.timezone, since=since, now=now)
+        found = _kept(newsletter, since=since, until=now)
         if found:
             due.append(Due(newsletter_id=newsletter.id, slot_at=found[-1], missed=tuple(found[:-1])))
         elif newsletter.review_hours and since <= now:
@@ -154,12 +154,18 @@ def latest(session: Session, newsletter_id: int, *, limit: int) -> list[Slot]:
 def _due_early(session: Session, newsletter: Newsletter, *, now: datetime) -> list[Due]:
     until = now + timedelta(hours=newsletter.review_hours)
     since = max(newsletter.scheduled_since, now)
-    ahead = schedules.due_slots(newsletter.cron or "", newsletter.timezone, since=since, now=until)
+    ahead = _kept(newsletter, since=since, until=until)
     if not ahead or session.get(Slot, (newsletter.id, ahead[0])) is not None:
         return []
     if not selection.select_articles(session, newsletter, now=now).is_enough:
         return []
     return [Due(newsletter_id=newsletter.id, slot_at=ahead[0], missed=(), is_early=True)]
+
+
+def _kept(newsletter: Newsletter, *, since: datetime, until: datetime) -> list[datetime]:
+    """Return the slots of (since, until] that the newsletter does not leave out."""
+    every = schedules.due_slots(newsletter.cron or "", newsletter.timezone, since=since, now=until)
+    return list(schedules.kept(every, newsletter))
 
 
 def _tell_not_made(session: Session, due: Due, reason: str, *, now: datetime) -> None:

@@ -25,6 +25,7 @@ from mailer.models.tracking import Tracked, VariantLink
 
 # The reader of a preview.
 EXAMPLE_NAME: Final = "Léa Martin"
+EXAMPLE_ADDRESS: Final = "lea@example.org"
 # Where the one link of a mail to a single reader leads, if not to the page that confirms a subscription.
 _CONFIRM_WORDS: Final = {MailKind.MANAGE: "account", MailKind.CHANGE_ADDRESS: "address"}
 
@@ -164,7 +165,7 @@ def preview(
     """
     reader: dict[str, object] = {
         **(fields or {}),
-        "address": "lea@example.org",
+        "address": EXAMPLE_ADDRESS,
         "since": i18n.format_date(language, now.date(), "long"),
         "preferences_url": links.url("/preferences"),
         "unsubscribe_url": links.url("/preferences"),
@@ -173,6 +174,24 @@ def preview(
     }
     context = contexts.issue_context(newsletter, issue, content, language, reader=reader, now=now)
     rendered = _render(MailKind.ISSUE, language, context)
+    return Preview(subject=rendered.subject, html=rendered.html, text=rendered.text)
+
+
+def notice_preview(newsletter: Newsletter, kind: MailKind, language: str) -> Preview:
+    """Render a mail that is no issue by the very path that it takes, with an example reader filled in. Changes nothing."""
+    context = {
+        "newsletter": contexts.newsletter_values(newsletter, language),
+        "days": links.CONFIRM_LIFETIME.days,
+        "next_issue": None,
+        "reader": {
+            "address": EXAMPLE_ADDRESS,
+            "preferences_url": links.url("/preferences"),
+            "unsubscribe_url": links.url("/preferences"),
+        },
+        "address": EXAMPLE_ADDRESS,
+        "confirm_url": links.url("/preferences"),
+    }
+    rendered = _render(kind, language, context)
     return Preview(subject=rendered.subject, html=rendered.html, text=rendered.text)
 
 

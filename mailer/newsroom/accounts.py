@@ -65,11 +65,11 @@ def check_password(password: str) -> None:
         raise AccountInvalid(f"The password must have at most {LONGEST_PASSWORD} characters.")
 
 
-def find(session: Session, email: str) -> Account:
-    """Find an account that is not disabled. Raises AccountNotFound."""
-    chosen = (Account.email == addresses.key(email.strip()), Account.disabled_at.is_(None))
-    account = session.execute(select(Account).where(*chosen)).scalar_one_or_none()
-    if account is None:
+def find(session: Session, email: str, *, is_disabled: bool = False) -> Account:
+    """Find an account that is not disabled, or one that is. Raises AccountNotFound."""
+    chosen = select(Account).where(Account.email == addresses.key(email.strip()))
+    account = session.execute(chosen).scalar_one_or_none()
+    if account is None or (account.disabled_at is not None) != is_disabled:
         raise AccountNotFound("There is no account with this address.")
     return account
 

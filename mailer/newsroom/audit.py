@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Select, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from mailer.models.audit import Actor, AuditEntry
@@ -75,7 +76,7 @@ def actors(session: Session) -> list[tuple[Actor, int | None, str]]:
     """List who has done anything, by the name that they had last."""
     rows = session.execute(
         select(AuditEntry.actor, AuditEntry.actor_id, AuditEntry.actor_name)
-        .distinct(AuditEntry.actor, AuditEntry.actor_id)
+        .ext(distinct_on(AuditEntry.actor, AuditEntry.actor_id))
         .order_by(AuditEntry.actor, AuditEntry.actor_id, AuditEntry.id.desc())
     )
     return [(row.actor, row.actor_id, row.actor_name) for row in rows]

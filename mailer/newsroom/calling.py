@@ -23,12 +23,19 @@ from mailer import __version__, clock, settings
 from mailer.db import transaction
 from mailer.feeds import network
 from mailer.models.audience import Subscriber, Subscription
-from mailer.models.content import Issue, Newsletter
+from mailer.models.content import Issue
 from mailer.models.desk import DeskEvent
-from mailer.models.webhooks import CallState, CallTrouble, Webhook, WebhookCall, WebhookEvent, WebhookMessage, WebhookOff
+from mailer.models.webhooks import (
+    CallState,
+    CallTrouble,
+    Webhook,
+    WebhookCall,
+    WebhookEvent,
+    WebhookMessage,
+    WebhookOff,
+)
 from mailer.newsroom import alerts, newsletters, webhooks
 
-ANSWER_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 5.0
 # Who is called holds the call for so long; then it is somebody else's.
 LEASE: Final = timedelta(seconds=60)
@@ -154,10 +161,10 @@ def _call(taken: Taken) -> Answer:
     started = time.monotonic()
     answer = _post(taken)
     spent = round(1000 * (time.monotonic() - started))
-    log.info("webhook called", webhook=taken.webhook_id, call=taken.call_id, status=answer.status, trouble=answer.trouble)
-    return Answer(
-        trouble=answer.trouble, status=answer.status, milliseconds=spent, retry_after=answer.retry_after
+    log.info(
+        "webhook called", webhook=taken.webhook_id, call=taken.call_id, status=answer.status, trouble=answer.trouble
     )
+    return Answer(trouble=answer.trouble, status=answer.status, milliseconds=spent, retry_after=answer.retry_after)
 
 
 def _post(taken: Taken) -> Answer:
@@ -172,7 +179,7 @@ def _post(taken: Taken) -> Answer:
     try:
         with (
             network.open_client(
-                deadline=network.Deadline.after(ANSWER_SECONDS),
+                deadline=network.Deadline.after(settings.load().webhook_seconds),
                 connect_seconds=CONNECT_SECONDS,
                 private_networks=settings.load().webhook_private_networks,
             ) as client,

@@ -12,15 +12,18 @@ from typing import Final
 
 from mailer.audience import abuse
 
+# Windows and how many failures are allowed in each.
+Windows = tuple[tuple[timedelta, int], ...]
+
 MINUTE: Final = timedelta(minutes=1)
 # Failures of one account from one network, or from one known browser: the more, the longer the wait.
-HERE: Final = ((MINUTE, 5), (10 * MINUTE, 10), (60 * MINUTE, 25), (1440 * MINUTE, 80))
+HERE: Final[Windows] = ((MINUTE, 5), (10 * MINUTE, 10), (60 * MINUTE, 25), (1440 * MINUTE, 80))
 # Of one account from everywhere, known browsers apart.
-ANYWHERE: Final = ((60 * MINUTE, 60), (1440 * MINUTE, 300))
+ANYWHERE: Final[Windows] = ((60 * MINUTE, 60), (1440 * MINUTE, 300))
 # Of one network, whatever accounts.
-NETWORK: Final = ((10 * MINUTE, 60), (1440 * MINUTE, 600))
+NETWORK: Final[Windows] = ((10 * MINUTE, 60), (1440 * MINUTE, 600))
 # Mails with a link to a new password.
-MAILS: Final = ((60 * MINUTE, 3), (1440 * MINUTE, 6))
+MAILS: Final[Windows] = ((60 * MINUTE, 3), (1440 * MINUTE, 6))
 
 
 class Guess(enum.StrEnum):
@@ -65,10 +68,13 @@ def may_mail(who: Guesser, *, now: datetime) -> bool:
 def _limits(who: Guesser, *, cost: int) -> Sequence[abuse.Limit]:
     is_known = who.browser is not None and who.browser == who.account
     place = "known" if is_known else (who.network or "-")
-    named = [(f"here:{who.guess}:{place}:{who.account}", HERE)]
+    named: list[tuple[str, Windows]] = [(f"here:{who.guess}:{place}:{who.account}", HERE)]
     if not is_known:
         named += [(f"account:{who.guess}:{who.account}", ANYWHERE), (f"network:{who.guess}:{who.network or '-'}", NETWORK)]
-    return [_limit(f"{name}:{window}", window, most, cost=cost) for name, windows in named for window, most in windows]
+    # The longest first: it is the one that has to be waited for.
+    return [
+        _limit(f"{name}:{window}", window, most, cost=cost) for name, windows in named for window, most in reversed(windows)
+    ]
 
 
 def _limit(name: str, window: timedelta, most: int, *, cost: int) -> abuse.Limit:

@@ -1,8 +1,9 @@
 """Newsletters and the feeds they draw from: find, create, change."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 from sqlalchemy import delete, func, select, update
@@ -33,6 +34,7 @@ RESERVED_SLUGS: Final = frozenset(
         "i",
         "img",
         "inbox",
+        "new",
         "o",
         "p",
         "preferences",
@@ -174,6 +176,11 @@ def edit(session: Session, newsletter: Newsletter, *, values: dict[str, object],
     session.flush()
 
 
+def check(values: dict[str, object]) -> None:
+    """Check fields by name before they are set. Raises NewsletterInvalid."""
+    _checked(values)
+
+
 def schedule(
     session: Session, newsletter: Newsletter, *, cron: str | None, timezone: str, now: datetime, since: datetime
 ) -> None:
@@ -235,7 +242,23 @@ def next_slot(newsletter: Newsletter, *, now: datetime) -> datetime | None:
     """Tell when the next issue is due; None if the newsletter is paused or made by hand."""
     if newsletter.cron is None or newsletter.is_paused:
         return None
-    return schedules.next_slots(newsletter.cron, newsletter.timezone, after=now, count=1)[0]
+    return next(schedules.ahead(newsletter, after=now), None)
+
+
+def next_slots(newsletter: Newsletter, *, now: datetime, count: int) -> list[datetime]:
+    """Return when the next issues are due; none if the newsletter is paused or made by hand."""
+    if newsletter.cron is None or newsletter.is_paused:
+        return []
+    return list(islice(schedules.ahead(newsletter, after=now), count))
+
+
+def rest(
+    session: Session, newsletter: Newsletter, *, paused_until: datetime | None, skip_dates: Iterable[str], now: datetime
+) -> None:
+    """Choose until when no issue is made by the schedule, and on which days (2026-12-25) none is. Raises ScheduleInvalid."""
+    newsletter.skip_dates = schedules.skip_dates(skip_dates)
+    newsletter.paused_until, newsletter.updated_at = paused_until, now
+    session.flush()
 
 
 def last_issue(

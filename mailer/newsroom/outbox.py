@@ -27,8 +27,10 @@ WITH wanted AS (
     SELECT id, newsletter_id, events FROM webhooks
     WHERE off_since IS NULL AND (events = '[]' OR events ?| CAST(:events AS text[]))
 )"""
-_ISSUE: Final = text(f"""
-{_WANTED}, told AS (
+_ISSUE: Final = text(
+    # Constants only.
+    _WANTED  # noqa: S608
+    + """, told AS (
     INSERT INTO webhook_messages (event, newsletter_id, values, happened_at)
     SELECT :event, i.newsletter_id, jsonb_build_object(
         'newsletter', n.slug, 'issue_id', i.id, 'number', i.number, 'subject', i.subject, 'state', i.state,
@@ -43,9 +45,12 @@ _ISSUE: Final = text(f"""
 INSERT INTO webhook_calls (message_id, webhook_id, due_at)
 SELECT told.id, wanted.id, :now FROM told, wanted
 WHERE wanted.newsletter_id IS NULL OR wanted.newsletter_id = told.newsletter_id
-""")
-_READERS: Final = text(f"""
-{_WANTED}, told AS (
+"""
+)
+_READERS: Final = text(
+    # Constants only.
+    _WANTED  # noqa: S608
+    + """, told AS (
     INSERT INTO webhook_messages (event, newsletter_id, subscription_id, values, happened_at)
     SELECT given.event, s.newsletter_id, s.id, jsonb_build_object(
         'newsletter', n.slug, 'subscription_id', s.id, 'subscriber_id', s.subscriber_id, 'state', given.state,
@@ -66,7 +71,8 @@ INSERT INTO webhook_calls (message_id, webhook_id, due_at)
 SELECT told.id, wanted.id, :now FROM told, wanted
 WHERE (wanted.newsletter_id IS NULL OR wanted.newsletter_id = told.newsletter_id)
 AND (wanted.events = '[]' OR wanted.events ? told.event)
-""")
+"""
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ Nobody gives or takes more than they have, and there is always somebody left who
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session, selectinload
@@ -15,7 +16,9 @@ from mailer.models.content import Newsletter
 from mailer.newsroom import accounts, second_factors
 from mailer.newsroom.rights import Rights
 
-_LOCK = 7_031_906
+# Whoever runs the server may everything.
+OPERATOR: Final = Rights(everywhere=Role.OWNER, at={})
+_LOCK: Final = 7_031_906
 
 
 class TeamForbids(Exception):

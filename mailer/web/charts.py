@@ -80,7 +80,7 @@ def bars(
                 continue
             x = LEFT + (at + 0.5) * slot + (place - len(series) / 2) * width
             top = scale.y(value)
-            parts.append(_rect(x, top, max(0.5, width - 1), BOTTOM - top, COLORS[one.color % len(COLORS)]))
+            parts.append(_rect(x, top, max(0.5, width - 1), BOTTOM - top, _color(one.color)))
     if known is not None:
         y = scale.y(known)
         parts.append(
@@ -103,7 +103,7 @@ def rows(names: Sequence[str], series: Sequence[Series], *, label: str, language
         for one, value in zip(series, values[at], strict=True):
             width = 200 * value / most
             if value:
-                parts.append(_rect(x, y + 5, max(1.5, width), 15, COLORS[one.color % len(COLORS)]))
+                parts.append(_rect(x, y + 5, max(1.5, width), 15, _color(one.color)))
             x += width
         number = escape(i18n.format_number(language, round(sum(values[at]))))
         parts.append(f'<text x="{round(x + 6, 1)}" y="{y + 17}" {_TEXT}>{number}</text>')
@@ -119,7 +119,7 @@ def share(counts: Sequence[float], *, label: str) -> Markup:
         width = WIDTH * count / whole if whole else 0.0
         if count:
             strength = 1 if at < len(COLORS) else 0.55
-            rect = _rect(x, 0, max(0.5, width - 1.5), SHARE_HEIGHT, COLORS[at % len(COLORS)])
+            rect = _rect(x, 0, max(0.5, width - 1.5), SHARE_HEIGHT, _color(at))
             parts.append(rect if strength == 1 else rect.replace("/>", f' opacity="{strength}"/>'))
         x += width
     if not whole:
@@ -127,35 +127,45 @@ def share(counts: Sequence[float], *, label: str) -> Markup:
     return _svg(parts, label=label, height=SHARE_HEIGHT)
 
 
-def key(series: Sequence[Series], *, has_usual: str = "") -> Markup:
-    """Write what the colours mean: a small picture of each line or bar, and its name. `has_usual` names the dashed line."""
-    entries = [
-        f'<li><svg width="22" height="10" aria-hidden="true">{_stroke(4, one.color)}</svg> {escape(one.name)}</li>'
-        for one in series
+def key(series: Sequence[Series], *, has_usual: str = "", is_filled: bool = False) -> Markup:
+    """Write what the colours mean: a small picture of each line, or bar if `is_filled`, and its name.
+
+    `has_usual` names the dashed line of bars.
+    """
+    pictures = [
+        (_rect(0, 0, 10, 10, _color(one.color)) if is_filled else _stroke(one.color), one.name) for one in series
     ]
     if has_usual:
         dashes = '<line x1="0" x2="20" y1="5" y2="5" stroke="var(--text)" stroke-width="1.5" stroke-dasharray="5 4"/>'
-        entries.append(f'<li><svg width="22" height="10" aria-hidden="true">{dashes}</svg> {escape(has_usual)}</li>')
+        pictures.append((dashes, has_usual))
+    entries = [
+        f'<li><svg width="{10 if drawn.startswith("<rect") else 20}" height="10" aria-hidden="true">{drawn}</svg>'
+        f" {escape(name)}</li>"
+        for drawn, name in pictures
+    ]
     return Markup(f'<ul class="key">{"".join(entries)}</ul>')  # noqa: S704 - of numbers and escaped names
 
 
 def scale_for(values: Sequence[float], *, from_zero: bool = True) -> Scale:
     """Choose an axis with round numbers that holds all the values: from zero, or close around them."""
-    high = max([*values, 0.0]) if values else 0.0
+    high = max([*values, 0.0])
     low = 0.0 if from_zero or not values else max(0.0, min(values))
+    if high <= 0:
+        return Scale(low=0.0, high=1.0, marks=(0.0, 1.0))
     if high <= low:
-        low, high = (0.0, 1.0) if high <= 0 else (0.0, high)
-    step = _round_step((high - low) / 3)
+        low = 0.0
+    step = _round_step((high - low) / 3, is_whole=all(float(one).is_integer() for one in values))
     bottom = math.floor(low / step) * step
     count = max(1, math.ceil((high - bottom) / step - 1e-9))
     marks = tuple(round(bottom + number * step, 10) for number in range(count + 1))
     return Scale(low=marks[0], high=marks[-1], marks=marks)
 
 
-def _round_step(rough: float) -> float:
-    """Return 1, 2, 2.5 or 5 times a power of ten, at least as big."""
+def _round_step(rough: float, *, is_whole: bool) -> float:
+    """Return 1, 2, 2.5 or 5 times a power of ten, at least as big; of what is counted, only whole numbers."""
     power = 10.0 ** math.floor(math.log10(rough))
-    return float(next(one * power for one in (1, 2, 2.5, 5, 10) if one * power >= rough * (1 - 1e-9)))
+    steps = [one * power for one in (1, 2, 2.5, 5, 10) if one * power >= rough * (1 - 1e-9)]
+    return next((one for one in steps if not is_whole or one.is_integer()), 1.0)
 
 
 def _finite(values: Sequence[float | None]) -> list[float | None]:
@@ -178,7 +188,7 @@ def _x(at: int, length: int) -> float:
 
 
 def _path(run: Sequence[tuple[int, float]], scale: Scale, length: int, color: int) -> str:
-    stroke = COLORS[color % len(COLORS)]
+    stroke = _color(color)
     if len(run) == 1:
         at, value = run[0]
         return f'<circle cx="{_x(at, length)}" cy="{scale.y(value)}" r="3.5" fill="{stroke}"/>'
@@ -190,10 +200,14 @@ def _path(run: Sequence[tuple[int, float]], scale: Scale, length: int, color: in
     )
 
 
-def _stroke(y: float, color: int) -> str:
+def _stroke(color: int) -> str:
     dash = _DASHES[color % len(_DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<line x1="0" x2="20" y1="{y}" y2="{y}" stroke="{COLORS[color % len(COLORS)]}" stroke-width="4"{dashes}/>'
+    return f'<line x1="0" x2="20" y1="5" y2="5" stroke="{_color(color)}" stroke-width="3"{dashes}/>'
+
+
+def _color(number: int) -> str:
+    return COLORS[number % len(COLORS)]
 
 
 def _rect(x: float, y: float, width: float, height: float, color: str) -> str:

@@ -31,7 +31,11 @@ CODES: Final = {
     "state_forbids": (409, "The present state forbids it", "Read the object again and decide anew."),
     "changed_meanwhile": (409, "Somebody changed it meanwhile", "Read it again, and send its latest version along."),
     "nothing_to_send": (409, "There is nothing to send, or nobody to send it to", "Add articles or readers."),
-    "approval_missing": (409, "A second person has to agree first", "Ask somebody who may send to approve it at the desk."),
+    "approval_missing": (
+        409,
+        "A second person has to agree first",
+        "Ask somebody who may send to approve it at the desk.",
+    ),
     "checks_failed": (409, "The checks before sending hold it back", "Mend what “errors” names, or allow these codes."),
     "key_in_use": (409, "The same request is being answered", "Ask again in a moment."),
     "too_large": (413, "The request is too large", "Send less at a time."),

@@ -1,7 +1,5 @@
 """The articles of an issue before it is sent: their order, their layout, which are out, which are added."""
 
-from typing import Final
-
 from fastapi import APIRouter
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -19,8 +17,6 @@ router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
 
 Entries = list[tuple[Article, Layout]]
 
-MOST_FOUND: Final = 20
-
 
 @router.post("/articles")
 def arrange(desk: session.Writer, issue_id: composing.IssueId) -> Response:
@@ -31,10 +27,9 @@ def arrange(desk: session.Writer, issue_id: composing.IssueId) -> Response:
         after = _changed(database, desk, before, issue)
         if after != before:
             issues.arrange(database, issue, after, now=desk.now)
-    done, was = "arranged", ""
     if desk.typed("act") == "exclude" and len(after) < len(before):
-        done, was = "excluded", _where(before, desk.typed("article"))
-    return screens.back(f"/admin/issues/{issue_id}", done=f"{done}&was={was}" if was else done)
+        return screens.back(f"/admin/issues/{issue_id}", done="excluded", was=_where(before, desk.typed("article")))
+    return screens.back(f"/admin/issues/{issue_id}", done="arranged")
 
 
 @router.post("/automatic")
@@ -69,23 +64,6 @@ def add(desk: session.Writer, issue_id: composing.IssueId) -> Response:
     except BodyInvalid:
         return screens.back(path, done="no-article")
     return screens.back(path, done="added")
-
-
-def find(database: Session, issue: Issue, words: str) -> list[Article]:
-    """Find articles of the newsletter's feeds by words of the title, or by the address."""
-    address = urls.web_address(words)
-    drawn = select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == issue.newsletter_id)
-    escaped = words.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-    matches = Article.title.ilike(f"%{escaped}%")
-    if address is not None:
-        matches = or_(matches, Article.canonical_url == urls.canonical_url(words))
-    statement = (
-        select(Article)
-        .where(Article.feed_id.in_(drawn), Article.status == ArticleStatus.READY, matches)
-        .order_by(Article.first_seen_at.desc(), Article.id)
-        .limit(MOST_FOUND)
-    )
-    return list(database.execute(statement).scalars())
 
 
 def _changed(database: Session, desk: session.Desk, placed: Entries, issue: Issue) -> Entries:

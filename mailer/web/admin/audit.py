@@ -42,7 +42,9 @@ def index(
         wanted = _wanted(asked, {one.slug: one.id for one in every})
         place = before if 0 < before <= _LARGEST_ID else None
         found = audit.entries(database, wanted, before=place, limit=PAGE_LENGTH + 1)
-        actors = [(f"{actor}-{number}" if number else str(actor), name) for actor, number, name in audit.actors(database)]
+        actors = [
+            (f"{actor}-{number}" if number else str(actor), name) for actor, number, name in audit.actors(database)
+        ]
     shown = found[:PAGE_LENGTH]
     names = {one.id: one.name for one in every}
     return screens.render(
@@ -91,18 +93,17 @@ def _said(language: str, entry: AuditEntry) -> tuple[str, list[str]]:
 def _wanted(asked: dict[str, str], newsletter_ids: dict[str, int]) -> Wanted:
     """Read the filters; what makes no sense is not asked for. A newsletter that is gone has no entries to show."""
     who = _WHO.match(asked["who"])
-    until = _day(asked["until"])
     return Wanted(
         actor=Actor(who[1]) if who else None,
         actor_id=int(who[2]) if who and who[2] else None,
         newsletter_id=newsletter_ids.get(asked["newsletter"], 0) if asked["newsletter"] else None,
         since=_day(asked["since"]),
-        until=until + timedelta(days=1) if until else None,
+        until=_day(asked["until"], plus=timedelta(days=1)),
     )
 
 
-def _day(text: str) -> datetime | None:
+def _day(text: str, *, plus: timedelta = timedelta()) -> datetime | None:
     try:
-        return datetime.combine(date.fromisoformat(text), time(), UTC)
-    except ValueError:
+        return datetime.combine(date.fromisoformat(text) + plus, time(), UTC)
+    except (ValueError, OverflowError):
         return None

@@ -63,8 +63,8 @@ def choose(request: Request, token: str, typed: session.Form) -> Response:
             if error is not None:
                 return _form(request, token, account, kind, error=error)
             account_links.use(database, secret, password)
-            who = {"actor_id": account.id, "actor_name": account.name}
-            recording.note(database, request, f"choosing.choose.{kind}", actor=Actor.ACCOUNT, **who)
+            act = f"choosing.choose.{kind}"
+            recording.note(database, request, act, actor=Actor.ACCOUNT, actor_id=account.id, actor_name=account.name)
             return signing_in.let_in(request, database, account, signing_in.Opening())
     except account_links.LinkDead:
         return _dead(request)

@@ -7,22 +7,27 @@ from typing import Final
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from mailer import i18n
 from mailer.articles import topics
 from mailer.audience import signups, snippets
 from mailer.db import transaction
-from mailer.models.content import Newsletter
+from mailer.mail import mails
+from mailer.mail.inlining import InliningFailed
+from mailer.mail.rendering import TemplateInvalid
+from mailer.models.content import MailKind, Newsletter
 from mailer.newsroom import newsletters
 from mailer.web import forms as public_forms
 from mailer.web import pages
-from mailer.web.admin import screens, session
+from mailer.web.admin import composing, screens, session
 
 router = APIRouter(prefix="/forms", route_class=screens.DeskRoute)
 
-SPAN: Final = timedelta(days=30)
+SPAN: Final = timedelta(weeks=12)
 MOST_SOURCES: Final = 12
+# Mails that are no issue, and what they are called.
+MAILS: Final = {MailKind.CONFIRM: "Asks to confirm", MailKind.ALREADY: "Says that the address is subscribed already"}
 SWITCHES: Final = ("asks_rhythm", "asks_topics", "sends_welcome")
 _TITLES: Final = {
     snippets.Kind.HTML: ("Form", "Plain HTML: works everywhere, also without JavaScript."),
@@ -58,6 +63,24 @@ def show(
             source=source if re.fullmatch(r"[\w.:/-]{1,100}", source) else "site",
         )
         return _page(request, desk, database, newsletter, look)
+
+
+@router.api_route("/{slug}/mail", methods=["GET", "HEAD"])
+def mail(
+    request: Request, desk: session.Current, slug: session.Slug, kind: str = "confirm", lang: str = ""
+) -> Response:
+    """Return the very HTML of the mail that asks to confirm, or that says that an address is a reader's already."""
+    with transaction() as database:
+        newsletter = newsletters.get(database, slug)
+        wanted = MailKind(kind) if kind in MAILS else MailKind.CONFIRM
+        language = lang if lang in i18n.LANGUAGES else newsletter.language
+        try:
+            html = mails.notice_preview(newsletter, wanted, language).html
+        except (TemplateInvalid, InliningFailed) as error:
+            values = {"detail": str(error), "is_framed": True}
+            return screens.render_outside(request, "preview_broken", status=422, language=desk.language, **values)
+    policy = composing.PREVIEW_POLICY.format(images="https: data: http://localhost:*")
+    return HTMLResponse(html, headers={**screens.HEADERS, "Content-Security-Policy": policy})
 
 
 @router.post("/{slug}")
@@ -111,6 +134,7 @@ def _page(
             for kind in snippets.Kind
         ],
         frame=snippets.frame_path(newsletter, look),
+        mails=[(one.value, label) for one, label in MAILS.items()],
         frame_height=snippets.frame_height(choices),
         sites="\n".join(newsletter.form_sites) if sites is None else sites,
         errors=errors or {},

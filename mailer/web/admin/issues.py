@@ -48,7 +48,7 @@ def index(request: Request, desk: session.Current, tab: str = "all", before: int
     if 0 < before <= LARGEST_ID:
         statement = statement.where(Issue.id < before)
     with transaction() as database:
-        found = list(database.execute(statement.order_by(Issue.id.desc()).limit(PAGE_LENGTH + 1)).tuples())
+        found = database.execute(statement.order_by(Issue.id.desc()).limit(PAGE_LENGTH + 1)).all()
         every = newsletters.all_newsletters(database, among=desk.newsletter_ids)
     return screens.render(
         request,

@@ -1,6 +1,5 @@
 """The buttons that make an issue leave, wait, stop or go on. Each is a form; the two that can't be undone have a page."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from fastapi import APIRouter
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from mailer import queue, settings
 from mailer.db import transaction
 from mailer.delivery import ledger
-from mailer.issues import issues, leaving, recipients, schedules
+from mailer.issues import approvals, issues, leaving, recipients, schedules
 from mailer.models.choices import Rhythm
 from mailer.models.content import Issue, WhenUncertain
 from mailer.newsroom import newsletters
@@ -20,6 +19,13 @@ from mailer.web.admin import checking, composing, inspecting, screens, session, 
 
 router = APIRouter(prefix="/issues/{issue_id}", route_class=screens.DeskRoute)
 
+_FOLDS: Final = {"first": 0, "second": 1}
+WRONG_MOMENTS: Final = {
+    schedules.Wrong.UNREADABLE: "Enter a day and a time, like 2026-11-27 07:00",
+    schedules.Wrong.HAS_OFFSET: "Leave out the offset: the time is that of the newsletter’s zone.",
+    schedules.Wrong.SKIPPED: "That hour does not exist on that day: the clocks go forward. Choose an hour later.",
+    schedules.Wrong.TWICE: "That hour comes twice on that day: the clocks go back. Choose which of the two.",
+}
 RHYTHMS: Final = {
     Rhythm.EACH: "each issue",
     Rhythm.DAILY: "once a day",
@@ -46,6 +52,7 @@ def send(request: Request, desk: session.Editor, issue_id: composing.IssueId) ->
         blocked = checking.let_pass_or_tell(database, issue, desk)
         if blocked is not None:
             return _review_page(request, desk, database, issue, blocked, is_refused=True)
+        approvals.require(database, issue, desk.account_id, now=desk.now)
         _choose(database, issue, desk)
         is_due = leaving.leave(database, issue, now=desk.now) <= desk.now
     if is_due:
@@ -70,14 +77,16 @@ def schedule(request: Request, desk: session.Editor, issue_id: composing.IssueId
     typed, policy = desk.typed("at"), settling.chosen(desk)
     with transaction() as database:
         issue = _editable(database, issue_id)
-        at, error = _moment(typed, issue.newsletter.timezone), None
-        if at is None:
-            error = "Enter a day and a time, like 2026-11-27 07:00"
-        elif at <= desk.now:
-            error = "That moment has passed. Choose a later one."
-        if at is None or error:
+        error: str | None = None
+        try:
+            at = schedules.moment(typed, issue.newsletter.timezone, fold=_FOLDS.get(desk.typed("fold")))
+            error = None if at > desk.now else "That moment has passed. Choose a later one."
+        except schedules.MomentInvalid as wrong:
+            at, error = desk.now, WRONG_MOMENTS[wrong.why]
+        if error:
             seen = checking.look(database, issue, desk)
             return _schedule_page(request, desk, issue, seen, typed=typed, policy=policy, error=error)
+        approvals.require(database, issue, desk.account_id, now=desk.now)
         _choose(database, issue, desk)
         issues.schedule(database, issue, at=at, now=desk.now)
     return screens.back(f"/admin/issues/{issue_id}", done="scheduled")
@@ -165,6 +174,8 @@ def _review_page(
         version=issue.updated_at.isoformat(),
         languages=pages.LANGUAGE_NAMES,
         rhythms=RHYTHMS,
+        standing=approvals.standing(database, issue),
+        may_leave=approvals.may_send(database, issue, desk.account_id),
         undo_seconds=settings.load().undo_seconds,
         policy=settling.chosen(desk) or issue.when_uncertain,
         has_frame=True,
@@ -207,15 +218,7 @@ def _schedule_page(
         typed=typed,
         policy=policy or issue.when_uncertain,
         error=error,
+        is_twice=error == WRONG_MOMENTS[schedules.Wrong.TWICE],
         is_refused=False,
         **inspecting.values(desk, seen),
     )
-
-
-def _moment(typed: str, timezone: str) -> datetime | None:
-    """Read "2026-11-27T07:00" (a space will do) as wall-clock time of the zone; None if it is no moment."""
-    try:
-        local = datetime.fromisoformat(typed)
-        return local.replace(tzinfo=schedules.zone(timezone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -49,7 +49,7 @@ FIELDS: Final = (
     *newsletters.SWITCHES,
 )
 _ADDRESS: Final = "Enter a full address, like name@example.com"
-_COMPLAINTS: Final = {
+COMPLAINTS: Final = {
     "language": "Choose one of the languages",
     "desk_addresses": "Enter full addresses, like name@example.com, one a line",
     "brand_color": "Enter a colour such as #0F5C5C",
@@ -119,7 +119,7 @@ def _colors(given: Mapping[str, str], errors: dict[str, str]) -> dict[str, objec
     """Return both colours; the dark one is derived if it was left empty."""
     for name in COLORS:
         if not re.fullmatch("#[0-9A-Fa-f]{6}", given[name]) and (given[name] or name == "brand_color"):
-            errors[name] = _COMPLAINTS[name]
+            errors[name] = COMPLAINTS[name]
     if errors.keys() & set(COLORS):
         return {}
     dark = given["brand_color_dark"] or brand.palette(given["brand_color"]).dark
@@ -149,4 +149,4 @@ def _set(
         try:
             newsletters.edit(database, newsletter, values={name: value}, now=now)
         except newsletters.NewsletterInvalid:
-            errors[name] = _COMPLAINTS.get(name, "Enter 1 to 300 characters")
+            errors[name] = COMPLAINTS.get(name, "Enter 1 to 300 characters")

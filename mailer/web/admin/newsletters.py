@@ -8,11 +8,10 @@ from starlette.responses import Response
 
 from mailer.articles import topics
 from mailer.db import transaction
-from mailer.issues import schedules
 from mailer.models.content import Newsletter
 from mailer.newsroom import newsletters
 from mailer.web import pages
-from mailer.web.admin import newsletter_form, screens, session
+from mailer.web.admin import newsletter_form, schedule_form, screens, session
 
 router = APIRouter(prefix="/newsletters", route_class=screens.DeskRoute)
 
@@ -61,25 +60,25 @@ def edit(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
 
 @router.post("/{slug}/schedule")
 def schedule(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
-    """Set when issues are made; an empty expression means by hand."""
-    typed = {"cron": " ".join(desk.typed("cron").split()), "timezone": desk.typed("timezone")}
+    """Set when issues are made, as chosen in words or by an expression."""
+    typed = schedule_form.typed(desk)
     with transaction() as database:
-        newsletter = newsletters.get(database, slug)
-        errors: dict[str, str] = {}
-        try:
-            schedules.zone(typed["timezone"] or "?")
-        except schedules.ScheduleInvalid:
-            errors["timezone"] = "Enter a time zone such as Europe/Paris"
-        try:
-            if typed["cron"]:
-                schedules.check(typed["cron"], "UTC")
-        except schedules.ScheduleInvalid:
-            errors["cron"] = "Enter five fields, like 0 7 * * FRI for every Friday at 07:00"
+        newsletter = _locked(database, slug)
+        errors = schedule_form.save(database, newsletter, typed, now=desk.now)
         if errors:
             return _page(request, desk, database, newsletter, typed=typed, errors=errors)
-        newsletters.schedule(
-            database, newsletter, cron=typed["cron"] or None, timezone=typed["timezone"], now=desk.now, since=desk.now
-        )
+    return screens.back(f"/admin/newsletters/{slug}", done="saved")
+
+
+@router.post("/{slug}/rest")
+def rest(request: Request, desk: session.Admin, slug: session.Slug) -> Response:
+    """Set until when no issue is made, and on which days none is."""
+    typed = {name: desk.typed(name) for name in ("paused_until", "skip_dates")}
+    with transaction() as database:
+        newsletter = _locked(database, slug)
+        errors = schedule_form.rest(database, newsletter, typed, now=desk.now)
+        if errors:
+            return _page(request, desk, database, newsletter, typed=typed, errors=errors)
     return screens.back(f"/admin/newsletters/{slug}", done="saved")
 
 
@@ -104,7 +103,6 @@ def _page(
         "timezone": newsletter.timezone,
     }
     values = {**saved, **(typed or {})}
-    cron = newsletter.cron
     return screens.render(
         request,
         desk,
@@ -119,7 +117,7 @@ def _page(
         errors=errors or {},
         shades=newsletter_form.shades(values),
         languages=pages.LANGUAGE_NAMES,
-        slots=schedules.next_slots(cron, newsletter.timezone, after=desk.now, count=5) if cron else [],
+        **schedule_form.values(database, newsletter, desk, typed),
         feeds=newsletters.feeds(database, newsletter),
         topic_names=[topics.name(one, newsletter.language) for one in topics.of(database, newsletter.id)],
         readers=newsletters.count_readers(database, newsletter.id),

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from mailer import i18n
 from mailer.audience import signups
 from mailer.db import transaction
-from mailer.issues import issues, schedules, selection, variants
+from mailer.issues import issues, selection, variants
 from mailer.models.content import Issue, IssueState, Newsletter, Slot
 from mailer.models.progress import IssueReport
 from mailer.newsroom import newsletters, reports
@@ -68,7 +68,7 @@ def _newsletter(database: Session, desk: session.Desk, newsletter: Newsletter) -
     return {
         "moving": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_MOVING),
         "drafts": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_WAITING),
-        "slots": _slots(newsletter, now=desk.now),
+        "slots": newsletters.next_slots(newsletter, now=desk.now, count=5),
         "checks": _checks,
         **_coming(database, newsletter, now=desk.now),
         "figures": _figures(database, desk.language, newsletter, readers, days, sent),
@@ -80,12 +80,6 @@ def _newsletter(database: Session, desk: session.Desk, newsletter: Newsletter) -
         "health": health.lines(database, newsletter, desk.language, now=desk.now),
         "day": lambda value: words.day(desk.language, value, newsletter.timezone),
     }
-
-
-def _slots(newsletter: Newsletter, *, now: datetime) -> list[datetime]:
-    if newsletter.cron is None or newsletters.next_slot(newsletter, now=now) is None:
-        return []
-    return schedules.next_slots(newsletter.cron, newsletter.timezone, after=now, count=5)
 
 
 def _coming(database: Session, newsletter: Newsletter, *, now: datetime) -> dict[str, Any]:

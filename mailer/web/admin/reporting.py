@@ -1,4 +1,4 @@
-"""Reports: readers come and gone, what each issue led to, how providers take the mail, who reads in which rhythm; each as a file too."""
+"""Reports: readers come and gone, what each issue led to, how providers take it, what readers chose; each as a file too."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from mailer.models.content import Issue, Newsletter
 from mailer.models.progress import IssueReport, ProviderTotal
 from mailer.newsroom import newsletters, reports
 from mailer.web import charts, csv_export, pages
-from mailer.web.admin import results, screens, session, words
+from mailer.web.admin import results, screens, session
 
 router = APIRouter(prefix="/reports", route_class=screens.DeskRoute)
 
@@ -26,7 +26,7 @@ Chosen = Annotated[str, Query(alias="newsletter", max_length=63)]
 SPANS: Final[dict[str, tuple[str, int | None, int]]] = {
     "12w": ("12 weeks", 84, 12),
     "1y": ("1 year", 365, 52),
-    "all": ("All", None, 156),
+    "all": ("Since the start", None, 156),
 }
 ISSUES_SHOWN: Final = 20
 ISSUES_DRAWN: Final = 12
@@ -43,7 +43,7 @@ class Figure:
     svg: str
     key: str
     head: tuple[str, ...]
-    rows: list[tuple[object, ...]]
+    rows: Sequence[tuple[object, ...]]
 
 
 @router.api_route("", methods=["GET", "HEAD"])
@@ -61,7 +61,7 @@ def show(request: Request, desk: session.Current, chosen: Chosen = "", span: str
         issues = reports.issues(database, newsletter.id, limit=ISSUES_SHOWN)
         providers = reports.providers(database, newsletter.id, limit=PROVIDERS_DRAWN)
         mix = reports.mix(database, newsletter.id)
-    shown = {
+    shown: dict[str, Any] = {
         "readers": _readers(desk.language, readers),
         "weeks": _weeks(desk.language, weeks),
         "clicks": _clicks(desk.language, issues),
@@ -121,7 +121,7 @@ def _file(
     if table == "mix":
         mix = reports.mix(database, newsletter_id)
         return ("rhythm", "language", "readers"), [(one.rhythm, one.language, one.readers) for one in mix]
-    head = (
+    columns = (
         "issue",
         "subject",
         "state",
@@ -133,7 +133,7 @@ def _file(
         "left",
         "complained",
     )
-    return head, _issue_rows(newsletter_id)
+    return columns, _issue_rows(newsletter_id)
 
 
 def _issue_rows(newsletter_id: int) -> Iterator[tuple[csv_export.Cell, ...]]:
@@ -193,7 +193,7 @@ def _weeks(language: str, found: Sequence[reports.Week]) -> Figure:
             steps=[(at, _short_day(language, found[at].monday)) for at in places],
             language=language,
         ),
-        key=charts.key(series),
+        key=charts.key(series, is_filled=True),
         head=("Week of", "Joined", "Left", "Net"),
         rows=[(_day(language, one.monday), one.joined, one.left, f"{one.joined - one.left:+d}") for one in found][::-1],
     )
@@ -216,7 +216,7 @@ def _clicks(language: str, found: Sequence[tuple[Issue, IssueReport | None]]) ->
     steps = [(at, str(issue.number)) for at, (issue, _) in enumerate(counted)]
     return Figure(
         svg=charts.bars(series, label=label, steps=steps, language=language, usual=median),
-        key=charts.key(series, has_usual=i18n.gettext(language, "Usual")),
+        key=charts.key(series, is_filled=True, has_usual=i18n.gettext(language, "Usual")),
         head=("Issue", "Clicks"),
         rows=[(issue.number, i18n.format_number(language, report.clicks)) for issue, report in counted][::-1],
     )
@@ -234,7 +234,7 @@ def _providers(language: str, found: Sequence[ProviderTotal]) -> Figure | None:
     label = i18n.gettext(language, "Refused and deferred by provider, most at {provider}.", provider=names[0])
     return Figure(
         svg=charts.rows(names, series, label=label, language=language),
-        key=charts.key(series),
+        key=charts.key(series, is_filled=True),
         head=("Provider", "Accepted", "Refused", "Deferred"),
         rows=[
             (name, *(i18n.format_number(language, count) for count in (one.accepted, one.refused, one.deferred)))
@@ -255,7 +255,7 @@ def _mix(language: str, sums: Sequence[tuple[str, int]], names: dict[str, str]) 
     series = [charts.Series(name=f"{name} {part}", values=(), color=at) for at, (name, _, part) in enumerate(told)]
     return Figure(
         svg=charts.share([count for _, count, _ in told], label=label),
-        key=charts.key(series[: len(charts.COLORS)]),
+        key=charts.key(series[: len(charts.COLORS)], is_filled=True),
         head=("Choice", "Readers", "Share"),
         rows=[(name, i18n.format_number(language, count), part) for name, count, part in told],
     )

@@ -1,4 +1,4 @@
-"""The page of an issue that has begun to leave: how it gets on, and when it has ended, what came of it. Nothing is edited here."""
+"""The page of an issue that has begun to leave: how it gets on, and when it has ended, what came of it. Only to be read."""
 
 from datetime import datetime
 from typing import Any, Final
@@ -112,7 +112,7 @@ def _figures(
         ("Accepted", found.accepted, 100 * found.accepted / mailed, 100 - usual.refused if usual else None),
         ("Refused", found.refused, 100 * found.refused / mailed, usual.refused if usual else None),
         ("Clicks", found.clicks, 100 * found.clicks / whole, usual_clicks),
-        ("Unsubscribed", found.left, 100 * found.left / whole, usual.left if usual else None),
+        ("Unsubscribes", found.left, 100 * found.left / whole, usual.left if usual else None),
         ("Complaints", found.complained, 100 * found.complained / whole, usual.complained if usual else None),
     )
     return [
@@ -160,5 +160,6 @@ def _clicks(language: str, found: reports.Numbers, usual: reports.Usual | None, 
     return {
         "svg": charts.line(series, label=label, steps=steps, language=language),
         "key": charts.key(series),
+        "head": ("After", "This issue", "Usual"),
         "rows": rows,
     }

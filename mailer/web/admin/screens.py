@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import structlog
 from fastapi.exceptions import RequestValidationError
@@ -22,7 +22,7 @@ from mailer.delivery import remedies, servers, settling
 from mailer.issues import amending, approvals, issues, schedules
 from mailer.models.accounts import Role
 from mailer.models.audit import Actor
-from mailer.newsroom import accounts, newsletters, team
+from mailer.newsroom import accounts, newsletters, team, webhooks
 from mailer.web import dependencies, pages, recording
 from mailer.web.admin import acts, kept, menu, settings_pages, words
 from mailer.web.admin.session import (
@@ -49,8 +49,14 @@ FRAMING_POLICY: Final = f"{POLICY}; frame-src 'self'"
 FRAMED_POLICY: Final = (
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox"
 )
+# How the desk looks in a browser, whatever the device: kept in a cookie, so that the first paint is right.
+THEME_COOKIE: Final = "mailer_theme"
+THEMES: Final = {"system": "As the device", "light": "Light", "dark": "Dark"}
 # What a page says once after a button; the address carries only the word.
 NOTICES: Final = {
+    "token-revoked": "The token lets nobody in any more.",
+    "webhook-called": "It is called within seconds; load this page again to see how it went.",
+    "webhook-removed": "The webhook is removed.",
     "saved": "Your changes are saved.",
     "invited": "The invitation is on its way.",
     "password": "Your password is changed. You are signed out everywhere else.",
@@ -59,6 +65,9 @@ NOTICES: Final = {
     "scheduled": "The issue is scheduled.",
     "unscheduled": "The issue is a draft again.",
     "leaving": "The issue leaves within seconds.",
+    "approved": "You agreed to this issue. If anything in it changes, that counts no longer.",
+    "disapproved": "Your consent is taken back.",
+    "changed-meanwhile": "Somebody changed this issue after you opened it, so nothing was done. Look it through again.",
     "undone": "The issue is a draft again. Nothing left.",
     "duplicated": "The copy is a draft. Nothing leaves before you send it.",
     "paused": "Sending is paused. What is already being handed over ends within seconds.",
@@ -74,6 +83,10 @@ NOTICES: Final = {
     "reopened": "The issue is a draft again.",
     "checked": "The mail, its links and its pictures are checked.",
     "arranged": "The articles are rearranged.",
+    "added": "The article is added.",
+    "there-already": "The article is in the issue already.",
+    "no-address": "That is not the address of a page; it must start with https://.",
+    "no-article": "No article can be read at that address.",
     "automatic": "The articles are in automatic order again.",
     "feed-added": "The feed is added; it is read within seconds.",
     "feed-removed": "The feed is removed; its articles stay.",
@@ -119,6 +132,7 @@ _STATUS: Final[dict[type[Exception], int]] = {
     accounts.AccountInvalid: 422,
     accounts.AccountNotFound: 404,
     team.TeamForbids: 409,
+    webhooks.WebhookNotFound: 404,
     approvals.ApprovalMissing: 409,
     approvals.ApprovalForbidden: 409,
     servers.ServerNotFound: 404,
@@ -187,13 +201,18 @@ def render(
     request: Request, desk: Desk, template: str, *, here: str, status: int = 200, **values: object
 ) -> HTMLResponse:
     """Render templates/admin/`template`.html for the account at the desk. `here` is the entry of the menu."""
+    return _page(template, _context(request, desk, here) | values, status)
+
+
+def _context(request: Request, desk: Desk, here: str) -> dict[str, object]:
     chosen = settings.load()
     notice = NOTICES.get(request.query_params.get("done", ""))
     with transaction() as database:
         waiting = menu.waiting(database, desk.newsletter_ids)
         is_caught = servers.is_sandbox(database)
+        has_server = bool(servers.routes(database))
     notes = menu.notes(desk.language, waiting)
-    context = {
+    return {
         **_basics(desk.language),
         "desk": desk,
         "here_path": request.url.path,
@@ -201,11 +220,14 @@ def render(
         "menu": [(path, label, name == here, notes.get(name, "")) for name, path, label in menu.ENTRIES],
         "settings_pages": settings_pages.PAGES,
         "sandbox": is_caught,
+        "has_server": has_server,
         "inbox_url": chosen.inbox_url,
         "notice": notice,
         "errors": {},
         "refresh_seconds": None,
         "has_htmx": False,
+        "theme": theme if (theme := request.cookies.get(THEME_COOKIE)) in THEMES else "system",
+        "themes": list(THEMES.items()),
         "acts_of": acts.of,
         "when": functools.partial(words.moment, desk.language),
         "distance": lambda value: words.distance(desk.language, value, desk.now),
@@ -216,9 +238,7 @@ def render(
         "slot_words": functools.partial(words.slot, desk.language),
         "choice_words": functools.partial(words.choice, desk.language),
         "status_words": functools.partial(words.status, desk.language),
-        **values,
     }
-    return _page(template, context, status)
 
 
 def fragment(language: str, template: str, **values: object) -> str:
@@ -238,7 +258,9 @@ def sign_in(
     request: Request, *, leads_to: str, email: str = "", error: str | None = None, held: str = "", status: int = 200
 ) -> HTMLResponse:
     """Ask for address and password. `held` is a packed form that goes on after that."""
-    return render_outside(request, "sign_in", status=status, next=leads_to, email=email, error=error, held=held)
+    service = urlsplit(settings.load().oidc_issuer).hostname
+    values = {"next": leads_to, "email": email, "error": error, "held": held, "service": service}
+    return render_outside(request, "sign_in", status=status, **values)
 
 
 def wait(request: Request, how_long: timedelta) -> HTMLResponse:

@@ -31,7 +31,7 @@ def begin(request: Request, desk: session.Own) -> Response:
         account = accounts.get(database, desk.account_id)
         if account.totp_confirmed_at is None:
             secret = second_factors.begin(database, account)
-            return _page(request, desk, secret=secret, email=account.email)
+            return _page(request, desk, secret=secret)
     return _page(request, desk)
 
 
@@ -51,7 +51,7 @@ def confirm(request: Request, desk: session.Own) -> Response:
         except second_factors.CodeWrong:
             guessing.note(who, now=desk.now)
             secret, error = second_factors.begin(database, account), "The code is wrong. Is your phone’s clock right?"
-            return _page(request, desk, secret=secret, email=account.email, errors={"code": error})
+            return _page(request, desk, secret=secret, errors={"code": error})
         accounts.close_sessions(database, account.id, keep=desk.token)
     return _page(request, desk, codes=codes)
 
@@ -93,7 +93,6 @@ def _page(
     desk: session.Desk,
     *,
     secret: str | None = None,
-    email: str = "",
     codes: list[str] | None = None,
     errors: dict[str, str] | None = None,
 ) -> Response:
@@ -122,7 +121,7 @@ def _picture(address: str) -> Markup:
     """Draw a QR code, dark on light whatever the page's colours, since not all cameras read it otherwise."""
     drawn = io.BytesIO()
     made = segno.make(address, error="m", micro=False)
-    made.save(
-        drawn, kind="svg", scale=5, border=4, dark="#000", light="#fff", xmldecl=False, svgns=True, nl=False, svgclass=None, lineclass=None
-    )
+    # No classes: it needs no style of ours.
+    bare = {"xmldecl": False, "nl": False, "svgclass": None, "lineclass": None}
+    made.save(drawn, kind="svg", scale=5, border=4, dark="#000", light="#fff", **bare)
     return Markup(drawn.getvalue().decode())  # noqa: S704 - drawn by segno from modules, the text is not in it

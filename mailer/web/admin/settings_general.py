@@ -9,11 +9,11 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import settings
+from mailer import i18n, settings
 from mailer.articles import shrinking
 from mailer.db import transaction
 from mailer.mail import brand
-from mailer.newsroom import installation, newsletters
+from mailer.newsroom import installation, newsletters, reasons
 from mailer.web import pages
 from mailer.web.admin import newsletter_form, screens, session
 
@@ -22,13 +22,18 @@ router = APIRouter(prefix="/settings", route_class=screens.DeskRoute)
 _GENERAL: Final = ("name", "language", "timezone", "publisher", "postal_address", "contact_address")
 _BRAND: Final = ("brand_color", "logo_width")
 _MOST_BYTES: Final = 900_000
+_LATER: Final = "The picture can’t be read now. Try again in a minute."
 
 
 async def read_upload(request: Request) -> bytes:
     """Return the file of the form, empty if there is none."""
     form = await request.form(max_files=1)
     file = form.get("logo")
-    return await file.read() if isinstance(file, UploadFile) else b""
+    if not isinstance(file, UploadFile):
+        return b""
+    content = await file.read()
+    await file.close()
+    return content
 
 
 Upload = Annotated[bytes, Depends(read_upload)]
@@ -89,8 +94,8 @@ def upload(request: Request, desk: session.Admin, content: Upload) -> Response:
             made = shrinking.shrink(content, is_logo=True)
     except (shrinking.PictureUnusable, shrinking.ShrinkingUnfinished) as error:
         unusable = isinstance(error, shrinking.PictureUnusable)
-        sentence = str(error) if unusable else "The picture can’t be read now. Try again in a minute."
-        return _brand(request, desk, errors={"logo": sentence})
+        sentence = str(error) if unusable else i18n.gettext(desk.language, _LATER)
+        return _brand(request, desk, errors={"logo": reasons.say(desk.language, sentence)})
     with transaction() as database:
         if desk.typed("act") != "remove":
             address = f"{settings.load().public_url}{installation.keep_logo(database, made, now=desk.now)}"

@@ -5,9 +5,11 @@ from typing import Final
 PAGES: Final = (
     ("general", "/admin/settings/general", "General"),
     ("brand", "/admin/settings/brand", "Brand"),
-    ("sending", "/admin/settings/sending", "Sending"),
+    ("sending", "/admin/settings/sending", "Sending mail"),
     ("privacy", "/admin/settings/privacy", "Privacy and tracking"),
     ("team", "/admin/settings/team", "Team"),
+    ("tokens", "/admin/settings/tokens", "Tokens"),
+    ("webhooks", "/admin/settings/webhooks", "Webhooks"),
     ("audit", "/admin/settings/audit", "Audit log"),
     ("system", "/admin/settings/system", "System"),
 )

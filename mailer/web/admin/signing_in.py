@@ -50,7 +50,7 @@ class Opening:
 @router.api_route("/sign-in", methods=["GET", "HEAD"], dependencies=[session.ANYONE])
 def form(request: Request, next: str = "") -> Response:  # noqa: A002
     """Ask for address and password."""
-    return screens.sign_in(request, leads_to=_inside(next))
+    return screens.sign_in(request, leads_to=inside(next))
 
 
 @router.post("/sign-in", dependencies=[session.ANYONE])
@@ -62,7 +62,7 @@ def sign_in(request: Request, typed: session.Form) -> Response:
     waits = guessing.wait(who, now=now)
     if waits is not None:
         return screens.wait(request, waits)
-    opening = Opening(leads_to=_inside(typed.get("next", "")), held=typed.get("kept", ""))
+    opening = Opening(leads_to=inside(typed.get("next", "")), held=typed.get("kept", ""))
     if not _CHECKING.acquire(timeout=_PATIENCE_SECONDS):
         return screens.wait(request, guessing.MINUTE)
     try:
@@ -134,9 +134,7 @@ def open_session(request: Request, database: Session, account: Account, opening:
     accounts.close_session(database, request.cookies.get(session.COOKIE, ""))
     browser = browsers.name(request.headers.get("user-agent", ""))
     token = accounts.open_session(database, account.id, now=now, browser=browser, network=network)
-    recording.note(
-        database, request, opening.action, actor=Actor.ACCOUNT, actor_id=account.id, actor_name=account.name
-    )
+    recording.note(database, request, opening.action, actor=Actor.ACCOUNT, actor_id=account.id, actor_name=account.name)
     response: Response = screens.back(opening.leads_to)
     held = kept.unpack(opening.held)
     if held is not None:
@@ -150,6 +148,11 @@ def guesser(request: Request, guess: Guess, account: str) -> Guesser:
     """Say who tries something with an account, which is named by its address or its number."""
     network = subscriptions.truncate(dependencies.client_host(request))
     return Guesser(guess=guess, account=account, network=network, browser=account if _knows(request, account) else None)
+
+
+def inside(path: str) -> str:
+    """Return a path of the desk, whatever was asked for: never another site."""
+    return path if _NEXT.match(path) else "/admin"
 
 
 def _by_link(request: Request, token: str, *, is_pressed: bool) -> Response:
@@ -213,7 +216,3 @@ def _knows(request: Request, account: str) -> bool:
     except links.TokenInvalid:
         return False
     return True
-
-
-def _inside(path: str) -> str:
-    return path if _NEXT.match(path) else "/admin"

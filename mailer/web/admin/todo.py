@@ -31,7 +31,11 @@ class Item:
 _ITEMS: Final = {
     Todo.NEWSLETTER: ("Name your site", "Its feed fills the newsletter; you see it at once.", "/admin/welcome/site"),
     Todo.SERVER: ("Choose a mail server", "Until then nothing leaves this server.", "/admin/settings/sending"),
-    Todo.POSTAL: ("Enter the postal address", "The law asks for it at the foot of every issue.", "/admin/settings/general"),
+    Todo.POSTAL: (
+        "Enter the postal address",
+        "The law asks for it at the foot of every issue.",
+        "/admin/settings/general",
+    ),
     Todo.DNS: (
         "Publish SPF, DKIM and DMARC",
         "Without these records, large providers refuse newsletters.",
@@ -43,7 +47,11 @@ _ITEMS: Final = {
         "Import them with proof of their consent, or let them subscribe.",
         "/admin/subscribers",
     ),
-    Todo.ISSUE: ("Send the first issue", "Look at it as a reader sees it, then send it.", "/admin/newsletters/{slug}/next"),
+    Todo.ISSUE: (
+        "Send the first issue",
+        "Look at it as a reader sees it, then send it.",
+        "/admin/newsletters/{slug}/next",
+    ),
 }
 _BY_HAND: Final = (Todo.DNS, Todo.FORM, Todo.IMPORT)
 
@@ -64,7 +72,5 @@ def items(database: Session, desk: session.Desk) -> list[Item]:
     found = []
     for todo in installation.remaining(database):
         label, why, path = _ITEMS[todo]
-        found.append(
-            Item(todo=todo, label=label, why=why, path=path.format(slug=slug), may_dismiss=todo in _BY_HAND)
-        )
+        found.append(Item(todo=todo, label=label, why=why, path=path.format(slug=slug), may_dismiss=todo in _BY_HAND))
     return found

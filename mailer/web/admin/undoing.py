@@ -7,7 +7,7 @@ from starlette.responses import Response
 from mailer import queue
 from mailer.db import transaction
 from mailer.delivery import ledger
-from mailer.issues import duplicates, issues, leaving
+from mailer.issues import approvals, duplicates, issues, leaving
 from mailer.models.content import IssueState
 from mailer.web.admin import composing, screens, session
 
@@ -27,6 +27,7 @@ def retry(desk: session.Editor, issue_id: composing.IssueId) -> Response:
     """Have an issue that could not start leave once more."""
     with transaction() as database:
         issue = issues.get(database, issue_id)
+        approvals.require(database, issue, desk.account_id, now=desk.now)
         issues.reopen(database, issue, now=desk.now)
         is_due = leaving.leave(database, issue, now=desk.now) <= desk.now
     if is_due:

@@ -26,12 +26,12 @@ ASK_AGAIN_MILLISECONDS: Final = 3000
 async def stream(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
     """Tell how the issue is getting on, every two seconds until it has ended (text/event-stream)."""
     watched: live.Live = request.app.state.live
-    make = functools.partial(_told, desk.language)
+    make = functools.partial(told, desk.language)
     # Before the answer begins, so that an issue that does not exist is no page.
     first = await watched.text(issue_id, desk.language, make)
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _events(watched, issue_id, desk.language, first), media_type="text/event-stream", headers=headers
+        follow(watched, issue_id, desk.language, first), media_type="text/event-stream", headers=headers
     )
 
 
@@ -39,7 +39,7 @@ async def stream(request: Request, desk: session.Current, issue_id: composing.Is
 async def once(request: Request, desk: session.Current, issue_id: composing.IssueId) -> Response:
     """Tell the same once, for browsers that the stream does not reach."""
     watched: live.Live = request.app.state.live
-    text = await watched.text(issue_id, desk.language, functools.partial(_told, desk.language))
+    text = await watched.text(issue_id, desk.language, functools.partial(told, desk.language))
     return JSONResponse(json.loads(text))
 
 
@@ -70,10 +70,10 @@ def values(language: str, seen: Progress) -> dict[str, Any]:
     }
 
 
-async def _events(watched: live.Live, issue_id: int, language: str, first: str) -> AsyncIterator[str]:
+async def follow(watched: live.Live, issue_id: int, language: str, first: str) -> AsyncIterator[str]:
     """Write the stream. It ends with the sending, after ten minutes, or at once when too many watch."""
     until, text = time.monotonic() + STREAM_SECONDS, first
-    make = functools.partial(_told, language)
+    make = functools.partial(told, language)
     try:
         with watched.seat():
             yield f"retry: {ASK_AGAIN_MILLISECONDS}\n\n"
@@ -88,16 +88,16 @@ async def _events(watched: live.Live, issue_id: int, language: str, first: str) 
         yield "event: full\ndata: {}\n\n"
 
 
-def _told(language: str, seen: Progress) -> str:
+def told(language: str, seen: Progress) -> str:
     """Return what the script needs: the page's part, its title, and what is read aloud. One line of JSON."""
-    told = {
+    needed = {
         "html": screens.fragment(language, "_live", **values(language, seen)),
         "percent": seen.percent,
         "say": progress_words.spoken(language, seen, seen.issue.newsletter.timezone),
         "state": seen.issue.state.value,
         "is_over": not seen.is_moving and not seen.is_paused,
     }
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(needed, ensure_ascii=False)
 
 
 def _bar(seen: Progress) -> list[tuple[str, float, float]]:

@@ -25,7 +25,7 @@ from mailer.web.admin import screens, server_form, session, settings_sending, tr
 router = APIRouter(prefix="/welcome", route_class=screens.DeskRoute)
 
 READING_SECONDS: Final = 1
-LABELS: Final = {Step.SITE: "Your site", Step.RHYTHM: "Rhythm", Step.SENDING: "Sending", Step.TEST: "Test mail"}
+LABELS: Final = {Step.SITE: "Your site", Step.RHYTHM: "Rhythm", Step.SENDING: "Sending mail", Step.TEST: "Test mail"}
 RHYTHMS: Final = ("weekly", "daily", "hand")
 DAYS: Final = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _FOUND: Final = ("name", "language", "sender_address", "brand_color", "postal_address")

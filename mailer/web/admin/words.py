@@ -189,7 +189,7 @@ def zoned(language: str, value: datetime, timezone: str) -> str:
 def distance(language: str, value: datetime, now: datetime) -> str:
     """Say how far a moment is from now: "in 2 d 4 h", "4 min ago"."""
     length = _length(language, abs(value - now))
-    if value >= now:
+    if value > now:
         return i18n.gettext(language, "in {length}", length=length)
     return i18n.gettext(language, "{length} ago", length=length)
 

@@ -108,7 +108,9 @@ def admit(request: Request, scope: Scope, body: bytes) -> Call:
     if left.count < 0:
         raise Problem("too_many_requests", headers={"Retry-After": str(left.seconds)})
     if scope.value not in token.scopes:
-        raise Problem("scope_missing", f"This operation needs the scope “{scope}”; the token has {', '.join(token.scopes)}.")
+        raise Problem(
+            "scope_missing", f"This operation needs the scope “{scope}”; the token has {', '.join(token.scopes)}."
+        )
     return Call(
         token_id=token.id,
         token_name=token.name,

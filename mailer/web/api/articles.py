@@ -126,9 +126,7 @@ def pin_article(call: access.Current, slug: Slug, article_id: Id, wanted: Articl
     with acting.change(call) as session:
         newsletter = call.newsletter(session, slug)
         _find(session, newsletter, article_id)
-        newsletters.pin(
-            session, newsletter, article_id, priority=wanted.priority, until=wanted.until, now=call.now
-        )
+        newsletters.pin(session, newsletter, article_id, priority=wanted.priority, until=wanted.until, now=call.now)
         return acting.answer(call, _one(session, newsletter, article_id, now=call.now))
 
 
@@ -167,5 +165,7 @@ def _pins(session: Session, newsletter: Newsletter, found: list[Article], *, now
 
 
 def _shape(one: Article, pinned_until: datetime | None) -> ArticleStory:
-    kept = {name: getattr(one, name) for name in ArticleStory.model_fields if name not in ("categories", "pinned_until")}
+    kept = {
+        name: getattr(one, name) for name in ArticleStory.model_fields if name not in ("categories", "pinned_until")
+    }
     return ArticleStory(**kept, categories=one.topics, pinned_until=pinned_until)

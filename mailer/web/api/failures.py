@@ -81,5 +81,3 @@ def _invalid(errors: Sequence[Any]) -> Problem:
 
 def _field(place: Sequence[object]) -> str:
     return ".".join(str(one) for one in place)
-
-

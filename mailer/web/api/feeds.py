@@ -67,9 +67,9 @@ class TopicChange(Body):
     )
 
     names: Annotated[dict[str, Annotated[str, Field(max_length=80)]], Field(min_length=1, max_length=10)]
-    categories: _Words = []
-    include: _Words = []
-    exclude: _Words = []
+    categories: _Words = Field(default_factory=list)
+    include: _Words = Field(default_factory=list)
+    exclude: _Words = Field(default_factory=list)
 
 
 class TopicOrder(Body):

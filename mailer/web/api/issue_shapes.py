@@ -147,9 +147,7 @@ def coming(slug: str, chosen: selection.Selection, *, due_at: datetime | None, a
 
 def checked(found: Sequence[Finding], *, asked_at: datetime | None) -> Checked:
     """Describe what the checks found."""
-    told = [
-        Found(code=one.code.value, severity=one.severity.value, where=one.where, words=one.words) for one in found
-    ]
+    told = [Found(code=one.code.value, severity=one.severity.value, where=one.where, words=one.words) for one in found]
     return Checked(blocks=any(one.severity == "block" for one in told), findings=told, asked_at=asked_at)
 
 

@@ -39,7 +39,10 @@ class IssueDraft(Body):
 
     subject: Annotated[str, Field(max_length=200)] = ""
     preview_text: Annotated[str, Field(max_length=300)] = ""
-    body: Annotated[str, Field(max_length=200_000, description="Markdown; docs/operating.md tells of article blocks.")] | None = None
+    body: (
+        Annotated[str, Field(max_length=200_000, description="Markdown; docs/operating.md tells of article blocks.")]
+        | None
+    ) = None
     respects_rhythm: bool = False
 
 
@@ -65,7 +68,9 @@ class Placing(Body):
 class Arrangement(Body):
     """All articles of an issue, in order. Those left out of it go to no reader of this issue."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"articles": [{"id": 812, "layout": "lead"}, {"id": 811}]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"articles": [{"id": 812, "layout": "lead"}, {"id": 811}]}]}
+    )
 
     articles: Annotated[list[Placing], Field(min_length=1, max_length=_MOST_PLACED)]
     version: _Version = None
@@ -104,12 +109,15 @@ def show_next_issue(
     slug: Slug,
     at: Annotated[AwareDatetime | None, Query(description="As of this moment; now, if left out.")] = None,
     reader: Annotated[
-        str | None, Query(alias="as", max_length=320, description="As this reader gets it; needs the scope subscribers too.")
+        str | None,
+        Query(alias="as", max_length=320, description="As this reader gets it; needs the scope subscribers too."),
     ] = None,
 ) -> NextIssue:
     """Tell what the next issue would hold, and why. Changes nothing."""
     if reader is not None and Scope.SUBSCRIBERS not in call.scopes:
-        raise Problem("scope_missing", "To see an issue as a reader gets it, the token needs the scope “subscribers” too.")
+        raise Problem(
+            "scope_missing", "To see an issue as a reader gets it, the token needs the scope “subscribers” too."
+        )
     with transaction() as session:
         newsletter = call.newsletter(session, slug)
         told = explanations.explain(session, newsletter, at=at or call.now, now=call.now, subscriber=reader)
@@ -157,7 +165,9 @@ def edit_issue(call: access.Current, issue_id: Id, change: IssueChange) -> Respo
     with acting.change(call) as session:
         issue = unchanged(session, call, issue_id, change.version)
         names = ("subject", "preview_text", "introduction")
-        texts = {name: getattr(change, name) if getattr(change, name) is not None else getattr(issue, name) for name in names}
+        texts = {
+            name: getattr(change, name) if getattr(change, name) is not None else getattr(issue, name) for name in names
+        }
         issues.edit(session, issue, **texts, now=call.now)
         if change.body is not None:
             handwriting.rewrite(session, issue, change.body, now=call.now)

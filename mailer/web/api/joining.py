@@ -34,7 +34,7 @@ class NewSubscriber(Body):
 
     address: Annotated[str, Field(min_length=3, max_length=320)]
     language: Annotated[str, Field(max_length=10)] | None = None
-    topics: Annotated[list[Annotated[str, Field(max_length=63)]], Field(max_length=50)] = []
+    topics: list[Annotated[str, Field(max_length=63)]] = Field(default_factory=list, max_length=50)
     rhythm: Rhythm = Rhythm.EACH
     source: Annotated[str, Field(pattern=r"^[\w.:/-]{1,100}$")] | None = None
 

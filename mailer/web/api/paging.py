@@ -16,7 +16,8 @@ USUAL: Final = 50
 T = TypeVar("T")
 
 Cursor = Annotated[
-    str | None, Query(max_length=200, description="Where to go on: `next` of the page before. Left out: the first page.")
+    str | None,
+    Query(max_length=200, description="Where to go on: `next` of the page before. Left out: the first page."),
 ]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many at most.")]
 
@@ -34,7 +35,9 @@ def position(request: Request, cursor: str | None) -> int | None:
     raise Problem("invalid", errors=[{"field": "query.cursor", "message": "This is no cursor of this list."}])
 
 
-def cut(request: Request, response: Response, found: Sequence[T], limit: int, last: Sequence[int]) -> tuple[list[T], str | None]:
+def cut(
+    request: Request, response: Response, found: Sequence[T], limit: int, last: Sequence[int]
+) -> tuple[list[T], str | None]:
     """Cut a list that was asked for one more than `limit`; return the page and the cursor of the next, which Link names too.
 
     `last` are the ids of `found`.

@@ -24,7 +24,9 @@ class PushedFeed(Shape):
     model_config = ConfigDict(
         extra="allow",
         json_schema_extra={
-            "examples": [{"items": [{"id": "812", "url": "https://courrier.example/eau", "title": "L’eau du Syr-Daria"}]}]
+            "examples": [
+                {"items": [{"id": "812", "url": "https://courrier.example/eau", "title": "L’eau du Syr-Daria"}]}
+            ]
         },
     )
 

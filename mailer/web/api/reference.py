@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter
 from fastapi.openapi.utils import get_openapi
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -63,7 +64,7 @@ class ProblemAnswer(Shape):
     detail: str
     code: str
     docs: str
-    errors: list[FieldProblem] = []
+    errors: list[FieldProblem] = Field(default_factory=list)
 
 
 def router(operations: APIRouter) -> APIRouter:
@@ -107,7 +108,9 @@ def describe(operations: APIRouter) -> dict[str, Any]:
     problem = ProblemAnswer.model_json_schema(ref_template="#/components/schemas/{model}", mode="validation")
     schemas |= problem.pop("$defs")
     schemas["ProblemAnswer"] = problem
-    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": "A token of the desk."}}
+    components["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "A token of the desk."}
+    }
     components["headers"] = _headers()
     for path, item in document["paths"].items():
         for method, operation in item.items():

@@ -37,7 +37,9 @@ class TestMail(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"addresses": ["camille@courrier.example"]}]})
 
-    addresses: Annotated[list[Annotated[str, Field(max_length=320)]], Field(min_length=1, max_length=trials.MOST_ADDRESSES)]
+    addresses: Annotated[
+        list[Annotated[str, Field(max_length=320)]], Field(min_length=1, max_length=trials.MOST_ADDRESSES)
+    ]
     as_reader: Annotated[str, Field(max_length=320)] | None = None
 
 
@@ -56,7 +58,7 @@ class SendWish(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"allow": ["subject_empty"]}]})
 
-    allow: Annotated[list[Code], Field(max_length=50)] = []
+    allow: list[Code] = Field(default_factory=list, max_length=50)
     when_uncertain: WhenUncertain | None = None
     version: Annotated[str, Field(max_length=40)] | None = None
 
@@ -241,9 +243,7 @@ def _need_checked(session: Session, call: access.Call, issue: Issue, wish: SendW
 
 
 def _result(one: Trial) -> TestResult:
-    return TestResult(
-        address=one.address, verdict=one.verdict, reply=one.reply, server=one.server, seconds=one.seconds
-    )
+    return TestResult(address=one.address, verdict=one.verdict, reply=one.reply, server=one.server, seconds=one.seconds)
 
 
 def _line(one: ledger.Line, *, is_whole: bool) -> DeliveryLine:

@@ -5,10 +5,11 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, model_validator
 
-
 T = TypeVar("T")
 
-Slug = Annotated[str, Path(pattern=r"^[a-z0-9-]{1,63}$", description="The newsletter’s short name.", examples=["hebdo"])]
+Slug = Annotated[
+    str, Path(pattern=r"^[a-z0-9-]{1,63}$", description="The newsletter’s short name.", examples=["hebdo"])
+]
 Id = Annotated[int, Path(ge=1, lt=2**63, examples=[129])]
 
 
@@ -46,7 +47,7 @@ class Listed(Shape, Generic[T]):
 def _refuse_no_text(value: Any) -> None:
     """Refuse what no database and no mail can hold: NUL, and halves of characters. Raises ValueError."""
     if isinstance(value, str):
-        if "\0" in value or not value.isprintable() and any(0xD800 <= ord(one) <= 0xDFFF for one in value):
+        if "\0" in value or (not value.isprintable() and any(0xD800 <= ord(one) <= 0xDFFF for one in value)):
             raise ValueError("NUL and unpaired surrogates are not text.")
     elif isinstance(value, dict):
         for name, one in value.items():

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer.audience import attributes, filters, readers, subscriptions, wishes
+from mailer.audience import attributes, filters, histories, readers, subscriptions, wishes
 from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
 from mailer.models.audience import EndedReason, Subscriber, Subscription, SubscriptionState
@@ -48,17 +48,20 @@ class SubscriptionStanding(Shape):
 
 
 class TimelineEntry(Shape):
-    """One moment with a reader: an event of the consent log, or how a mail ended."""
+    """One moment with a reader: an event of the consent log, or how a mail ended; `words` are the mail server’s."""
 
     at: datetime
     what: str
+    newsletter: str | None
+    issue_id: int | None
     about: str | None
+    words: str | None
     source: str | None
     network: str | None
 
 
 class Person(Shape):
-    """A subscriber with all subscriptions that the token sees, and what happened so far, the oldest first."""
+    """A subscriber with all subscriptions that the token sees, and what happened last, the newest first."""
 
     id: int
     address: str
@@ -208,8 +211,8 @@ def _seen(session: Session, call: access.Call, subscriber_id: int) -> Sequence[S
 def _person(session: Session, call: access.Call, subscriber_id: int) -> Person:
     found = _seen(session, call, subscriber_id)
     subscriber = found[0].subscriber
-    # The timeline is about all newsletters at once.
-    happened = readers.timeline(session, subscriber_id, limit=TIMELINE_LENGTH) if call.newsletter_id is None else []
+    only = None if call.newsletter_id is None else [call.newsletter_id]
+    happened = histories.moments(session, subscriber_id, only, limit=TIMELINE_LENGTH)
     return Person(
         id=subscriber.id,
         address=subscriber.address,

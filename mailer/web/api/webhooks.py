@@ -12,7 +12,15 @@ from starlette.responses import Response
 from mailer import queue
 from mailer.db import transaction
 from mailer.models.tokens import Scope
-from mailer.models.webhooks import CallState, CallTrouble, Webhook, WebhookCall, WebhookEvent, WebhookMessage, WebhookOff
+from mailer.models.webhooks import (
+    CallState,
+    CallTrouble,
+    Webhook,
+    WebhookCall,
+    WebhookEvent,
+    WebhookMessage,
+    WebhookOff,
+)
 from mailer.newsroom import webhooks
 from mailer.web.api import access, acting, paging
 from mailer.web.api.route import ApiRoute
@@ -52,7 +60,7 @@ class NewWebhook(Body):
     )
 
     url: _Url
-    events: _Events = []
+    events: _Events = Field(default_factory=list)
     newsletter: Annotated[str, Field(max_length=63)] | None = None
 
 
