@@ -26,4 +26,4 @@ WORKDIR /var/lib/mailer
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-CMD ["uvicorn", "--no-proxy-headers", "--no-server-header", "--host", "0.0.0.0", "--port", "8000", "mailer.web.app:app"]
+CMD ["uvicorn", "--no-proxy-headers", "--no-server-header", "--timeout-graceful-shutdown", "5", "--host", "0.0.0.0", "--port", "8000", "mailer.web.app:app"]

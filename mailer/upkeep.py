@@ -16,8 +16,8 @@ from mailer.newsroom import account_links, answers, reports, webhooks
 
 def clean_up(session: Session, *, now: datetime) -> int:
     """Erase what has served its time: sign-ups that nobody confirmed while their link worked, requests for a link, links of the
-    newsroom and moves to another address, pictures that no mail showed, kept answers of the API and what webhooks were told; make sums of old single
-    events, and count what the reports tell.
+    newsroom and moves to another address, pictures that no mail showed, kept answers of the API and what webhooks were told;
+    make sums of old single events, and count what the reports tell.
 
     Returns how many subscriptions went.
     """

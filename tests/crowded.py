@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from datetime import timedelta
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from mailer import clock
@@ -49,6 +50,23 @@ def crowd(session: Session, newsletter: Newsletter, number: int, say: Say = str)
         "subscriber_id": subscriber.id,
         "account_id": account.id,
     }
+
+
+def many_readers(session: Session, newsletter: Newsletter, count: int) -> None:
+    """Confirmed readers m1@example.org …, all at once."""
+    values = {"count": count, "newsletter_id": newsletter.id, "now": clock.now()}
+    session.execute(_READERS, values)
+    session.execute(_SUBSCRIPTIONS, values)
+
+
+_READERS = text(
+    "INSERT INTO subscribers (address, address_key, created_at) SELECT a, a, :now"
+    " FROM (SELECT 'm' || n || '@example.org' AS a FROM generate_series(1, :count) AS n) AS made"
+)
+_SUBSCRIPTIONS = text(
+    "INSERT INTO subscriptions (subscriber_id, newsletter_id, state, language, requested_at, confirmed_at)"
+    " SELECT id, :newsletter_id, 'confirmed', 'fr', :now, :now FROM subscribers WHERE address LIKE 'm%'"
+)
 
 
 def an_article(session: Session, newsletter: Newsletter, number: int, say: Say) -> Article:

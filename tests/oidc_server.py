@@ -69,7 +69,7 @@ class running:  # noqa: N801 - it is used like a function
         service = Service()
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 parts = urlsplit(self.path)
                 service.asked.append(parts.path)
                 found = service.document(parts.path)
@@ -78,7 +78,7 @@ class running:  # noqa: N801 - it is used like a function
                 else:
                     self._answer(200 if found else 404, found)
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"])).decode()
                 service.authorization.append(self.headers.get("authorization", ""))
                 found = service.identity({k: v[0] for k, v in parse_qs(body).items()})

@@ -14,7 +14,7 @@ from mailer.models.audience import SignupRequest, Subscription, SubscriptionStat
 from mailer.models.audit import AuditEntry
 from mailer.models.content import Issue, IssueState
 from mailer.models.tokens import Scope
-from mailer.newsroom import newsletters
+from mailer.newsroom import newsletters, reports
 from mailer.web.app import create_app
 from tests.api import Program, make_token, refused
 from tests.conftest import SmtpInbox
@@ -294,3 +294,16 @@ def test_a_message_is_a_problem_whatever_went_wrong(program: Program) -> None:
     refused(program.get("/issues?colour=red"), 422, "invalid")
     refused(program.ask("PATCH", "/issues/1", {"subject": "a\0b"}), 422, "invalid")
     refused(program.ask("PATCH", "/issues/1", b'{"subject": "\\ud800"}'), 422, "invalid")
+
+
+def test_reports_tell_what_the_desk_shows(program: Program) -> None:
+    with transaction() as session:
+        reports.count(session, now=clock.now())
+    report = program.get("/newsletters/courrier/report?days=14").json()
+    assert report["readers"][-1]["readers"] == 2
+    assert (report["rhythms"], report["languages"]) == ({"each": 2}, {"fr": 2})
+    assert len(report["weeks"]) == 3
+    with transaction() as session:
+        issues.start(session, issues.get(session, 1), batch_size=10, now=clock.now())
+    told = program.get("/issues/1/report").json()
+    assert (told["accepted"], len(told["clicks_by_hour"]), told["usual"]) == (0, 48, None)

@@ -75,8 +75,12 @@ def test_every_operation_declares_one_scope(app: FastAPI) -> None:
 
 def test_an_operation_without_a_scope_can_not_be_built() -> None:
     router = APIRouter(route_class=ApiRoute)
+
+    def everything() -> None:
+        pass
+
     with pytest.raises(ScopeUndeclared):
-        router.get("/all-of-it")(dict)
+        router.get("/all-of-it")(everything)
 
 
 def test_without_a_token_nothing_answers(app: FastAPI) -> None:
@@ -259,7 +263,7 @@ def test_while_a_request_is_answered_its_key_is_in_use(app: FastAPI) -> None:
     program = Program(make_token(), app)
     with transaction() as session:
         # Another process is at it.
-        answers.find(session, 1, "k1", b"", now=clock.now())
+        answers.find(session, answers.Asked(token_id=1, key="k1", request_hash=b""), now=clock.now())
         refused(program.post("/issues/1/duplicate", Idempotency_Key="k1"), 409, "key_in_use")
 
 
@@ -292,6 +296,16 @@ def test_after_a_crash_between_the_change_and_its_answer_there_is_neither(app: F
         assert session.execute(select(Issue.id)).scalars().all() == [1]
         assert session.execute(select(KeptAnswer)).scalars().all() == []
     assert program.post("/issues/1/duplicate", Idempotency_Key="k1").status_code == 201
+
+
+def test_a_secret_that_an_answer_held_is_not_in_the_database(app: FastAPI) -> None:
+    program = Program(make_token(), app)
+    wanted = {"url": "https://crm.example/"}
+    secret = program.post("/webhooks", wanted, Idempotency_Key="k1").json()["secret"]
+    with transaction() as session:
+        (sealed,) = session.execute(select(KeptAnswer.sealed)).scalars().all()
+    assert secret.encode() not in sealed
+    assert program.post("/webhooks", wanted, Idempotency_Key="k1").json()["secret"] == secret
 
 
 def test_kept_answers_are_forgotten_after_a_day(app: FastAPI) -> None:

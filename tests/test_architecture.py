@@ -78,6 +78,7 @@ def test_only_entry_points_sending_polling_and_scheduling_open_transactions():
         "mailer/articles/rechecking.py",
         "mailer/articles/fetching.py",
         "mailer/issues/handwriting.py",
+        "mailer/newsroom/calling.py",
         "mailer/issues/trials.py",
         "mailer/newsroom/site_reading.py",
         "mailer/scheduling.py",

@@ -24,7 +24,7 @@ from tests.web_site import Site
 # Below these, things are found among their newsletter's own.
 BEHIND = {"topic", "article_id", "feed_id"}
 # Of no newsletter: accounts and sessions, and what only those use who may so at all newsletters.
-OF_NONE = {"account_id", "name", "token", "server_id", "segment", "step", "todo"}
+OF_NONE = {"account_id", "name", "token", "server_id", "segment", "step", "table", "todo", "token_id", "webhook_id"}
 
 
 def asked() -> dict[tuple[str, str], session.Require | None]:
@@ -113,6 +113,20 @@ def test_a_viewer_reads_what_is_there_to_look_at(site: Site) -> None:
     with somebody(site, Role.VIEWER) as client:
         for path in ("/admin", "/admin/issues", "/admin/issues/1", "/admin/newsletters/courrier"):
             assert client.get(path).status_code == 200, path
+
+
+def test_a_viewer_is_shown_no_button_that_changes_anything(site: Site) -> None:
+    newsletter = "/admin/newsletters/courrier"
+    pages = ["/admin", "/admin/issues", "/admin/issues/1", "/admin/newsletters", "/admin/articles", "/admin/subscribers"]
+    pages += [newsletter, *(f"{newsletter}/{one}" for one in ("next", "articles", "feeds", "topics")), "/admin/forms"]
+    offered = {}
+    with somebody(site, Role.VIEWER) as client:
+        for path in pages:
+            forms = re.findall(r'<form method="post" action="([^"]+)"', client.get(path).text)
+            found = [one for one in forms if one not in ("/admin/sign-out", "/admin/look")]
+            if found:
+                offered[path] = found
+    assert offered == {}
 
 
 def test_a_foreign_newsletter_is_not_there(site: Site) -> None:

@@ -181,6 +181,11 @@ def test_no_page_says_anything_in_a_browser(site: Site, ids: dict[str, int]) -> 
         page.context.add_cookies(
             [{"name": name, "value": value, "url": site.url} for name, value in site.client.cookies.items()]
         )
+        # What is listened to would be heard.
+        page.set_content("<img src=x onerror=alert('heard')>")
+        page.wait_for_timeout(300)
+        assert said == ["heard"]
+        said.clear()
         for path in SHOWN:
             page.goto(site.url + filled(path, **ids))
             page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")

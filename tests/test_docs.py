@@ -24,6 +24,13 @@ DOCUMENTS = sorted(
 )
 # Commands that are not run here, each with what proves it. A command that is neither here nor run fails the tests.
 PROVEN = {
+    'mailer user invite paul@courrier.example --name "Paul Roche" --role viewer --at courrier=editor': "tests/test_cli_users.py",
+    "mailer user role paul@courrier.example writer": "tests/test_cli_users.py",
+    "mailer user list": "tests/test_cli_users.py",
+    "mailer user disable paul@courrier.example": "tests/test_cli_users.py",
+    "mailer user enable paul@courrier.example": "tests/test_cli_users.py",
+    "mailer user reset paul@courrier.example": "tests/test_cli_users.py",
+    "mailer user reset paul@courrier.example --second-factor": "tests/test_cli_users.py",
     "bin/demo": "test_bin_demo_hands_over_to_the_command_that_other_tests_run",
     "bin/demo --feed https://your.site/feed": "test_every_option_in_the_documents_exists",
     "bin/demo --once --outbox outbox": "tests/journeys/test_demo.py",

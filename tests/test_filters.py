@@ -13,7 +13,8 @@ from mailer.audience.subscriptions import Origin
 from mailer.models.audience import Consent, EndedReason, Subscription, SubscriptionState, Suppression
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
-from tests.factories import NOW, a_newsletter, readers
+from tests.crowded import many_readers
+from tests.factories import NOW, a_newsletter
 
 SITE = Origin(source="site")
 
@@ -153,12 +154,12 @@ def test_nobody_of_a_newsletter_out_of_sight_is_found(session: Session, hebdo: N
     assert found(session, Sight(newsletter_ids={hebdo.id})) == ["lea@example.org"]
 
 
-def test_many_readers_are_estimated(session: Session, hebdo: Newsletter, monkeypatch: pytest.MonkeyPatch) -> None:
-    readers(session, hebdo, 12)
-    monkeypatch.setattr(filters, "EXACT_UP_TO", 5)
-    many = filters.count(session, Filter(), EVERYTHING, now=NOW)
+def test_many_readers_are_estimated(session: Session, hebdo: Newsletter) -> None:
+    many_readers(session, hebdo, filters.EXACT_UP_TO + 5)
+    few, many = (filters.count(session, Filter(q=q), EVERYTHING, now=NOW) for q in ("m77", ""))
+    assert (few.number, few.is_exact) == (111, True)
     assert not many.is_exact
-    assert many.number >= 5
+    assert many.number >= filters.EXACT_UP_TO
     assert filters.Count(number=18_342, is_exact=False).rounded == 18_000
 
 

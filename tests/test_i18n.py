@@ -49,7 +49,7 @@ def files_in(folder: str, pattern: str, *, is_for_readers: bool) -> list[Path]:
 def is_of_newsroom(path: Path) -> bool:
     """Whether only the newsroom reads what stands there."""
     # Its mails too, which are in the languages of its pages.
-    return bool({"admin", "cli", "embedded", "review", "alert", "desk_account"} & set(path.parts))
+    return bool({"admin", "api", "cli", "embedded", "review", "alert", "desk_account"} & set(path.parts))
 
 
 def literals(folder: str = "mailer", *, is_for_readers: bool = False) -> set[str]:

@@ -77,7 +77,9 @@ def test_a_recovery_code_opens_once_however_it_is_typed(session: Session, camill
 
 
 def test_the_codes_of_another_open_nothing(session: Session, camille: Account) -> None:
-    paul = accounts.create(session, "p@x.example", name="P", password="a long enough passphrase", language="fr", now=NOW)
+    paul = accounts.create(
+        session, "p@x.example", name="P", password="a long enough passphrase", language="fr", now=NOW
+    )
     switched_on(session, camille)
     with pytest.raises(second_factors.CodeWrong):
         second_factors.take(session, camille, switched_on(session, paul)[0], now=NOW)

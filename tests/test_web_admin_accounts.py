@@ -290,7 +290,11 @@ def test_the_log_is_filtered_paged_and_taken_away(desk: httpx.Client) -> None:
 def test_every_act_of_the_desk_has_words(environment: None) -> None:
     acts = set()
     for route in iter_route_contexts(create_app().routes):
-        if isinstance(route.original_route, DeskRoute) and "POST" in (route.methods or ()) and route.original_route.asks_for:
+        if (
+            isinstance(route.original_route, DeskRoute)
+            and "POST" in (route.methods or ())
+            and route.original_route.asks_for
+        ):
             acts.add(recording.action(route.endpoint))
     known = {one for one in acts for said in audit_words.SENTENCES if said == one or said.startswith(f"{one}.")}
     # It makes a secret that counts only once a code has confirmed it.

@@ -128,7 +128,7 @@ def test_without_a_newsletter_the_page_says_how_to_make_one(desk: Site) -> None:
     with transaction() as session:
         session.delete(newsletters.get(session, "courrier"))
         session.flush()
-    assert "mailer newsletter add" in desk.client.get("/admin/forms").text
+    assert "There is no newsletter yet." in desk.client.get("/admin/forms").text
 
 
 def test_several_newsletters_each_have_their_forms(desk: Site) -> None:

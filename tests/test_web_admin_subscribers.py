@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from mailer import clock
+from mailer import addresses, clock
 from mailer.audience import histories, readers, signups, subscriptions
 from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
@@ -19,6 +19,7 @@ from mailer.delivery import deliveries, sending
 from mailer.models.accounts import Role
 from mailer.models.audience import (
     Consent,
+    ConsentEvent,
     SignupRequest,
     Subscriber,
     Subscription,
@@ -31,6 +32,7 @@ from mailer.models.segments import Segment
 from mailer.models.tracking import Event
 from mailer.newsroom import accounts, newsletters
 from tests.conftest import SmtpInbox
+from tests.crowded import many_readers
 from tests.desk import PASSWORD, a_topic, hidden, press, running_desk, sent_uncertainly, sign_in, speak, started
 from tests.factories import a_newsletter
 from tests.factories import readers as some_readers
@@ -146,7 +148,8 @@ def test_what_is_found_is_taken_away_as_a_table_that_calculates_nothing(desk: ht
 
 
 def test_an_export_of_many_comes_whole(desk: httpx.Client) -> None:
-    people(1002)
+    with transaction() as session:
+        many_readers(session, newsletters.get(session, "courrier"), 1002)
     lines = desk.get(f"{LIST}/export.jsonl").text.splitlines()
     assert len({json.loads(line)["address"] for line in lines}) == len(lines) == 1002
 
@@ -200,7 +203,7 @@ def test_nobody_who_left_or_must_not_be_mailed_is_brought_back(desk: httpx.Clien
     left = press(desk, ADD, ADD, address="r0@example.org", language="fr", **proof)
     assert (left.status_code, "only they can come back" in left.text) == (422, True)
     with transaction() as session:
-        session.add(Suppression(address_hash=readers.addresses.fingerprint("bad@example.org"), reason="complained"))
+        session.add(Suppression(address_hash=addresses.fingerprint("bad@example.org"), reason="complained"))
     for how in ({"how": "ask"}, proof):
         barred = press(desk, ADD, ADD, address="bad@example.org", language="fr", **how)
         assert (barred.status_code, "must not be mailed" in barred.text) == (422, True)
@@ -272,7 +275,7 @@ def test_the_history_goes_on_page_by_page(desk: httpx.Client) -> None:
         for number in range(60):
             origin = Origin(source=f"place {number}")
             subscriptions.note_consent(
-                session, 1, "changed", origin=origin, now=clock.now() + timedelta(seconds=number)
+                session, 1, ConsentEvent.CHANGED, origin=origin, now=clock.now() + timedelta(seconds=number)
             )
     first, second = (desk.get(f"{LIST}/1", params={"page": page}).text for page in (1, 2))
     assert "from place 59" in first

@@ -31,7 +31,7 @@ def readers_at(session: Session, newsletter: Newsletter, count: int, providers: 
 
 def started_at(session: Session, newsletter: Newsletter, at: datetime, *, batch_size: int = 20) -> Issue:
     """An issue that began to be sent at a moment."""
-    slug = f"s{at:%m%d%H%M%S}"
+    slug = f"s{at:%m%d%H%M%S%f}"
     an_article(session, newsletter, slug, seen=at - timedelta(minutes=1))
     issue = issues.draft(session, newsletter, now=at)
     issues.start(session, issue, batch_size=batch_size, now=at)

@@ -34,6 +34,8 @@ class Stack:
     def web(self) -> Child:
         """Describe the web server."""
         arguments = ["uvicorn", "--no-proxy-headers", "--no-server-header", "--log-level", "warning"]
+        # Pages that watch an issue keep their connection open.
+        arguments += ["--timeout-graceful-shutdown", "5"]
         arguments += ["--host", self.host, "--port", str(self.port)]
         if self.tls is not None:
             arguments += ["--ssl-certfile", str(self.tls[0]), "--ssl-keyfile", str(self.tls[1])]

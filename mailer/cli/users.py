@@ -15,13 +15,16 @@ from mailer.models.audit import Actor
 from mailer.newsroom import account_links, accounts, audit, team
 from mailer.newsroom.team import Grant, Person
 
-app = typer.Typer(no_args_is_help=True, help="Who may open the admin pages, and what they may do.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, help="Who may open the admin pages, and what they may do.", rich_markup_mode=None
+)
 
 Email = Annotated[str, typer.Argument(metavar="ADDRESS")]
 Name = Annotated[str, typer.Option(help="As colleagues see it.")]
 Language = Annotated[str, typer.Option(help="fr or en, of the admin pages.")]
 At = Annotated[
-    list[str] | None, typer.Option(metavar="NEWSLETTER=ROLE", help="A right at one newsletter; may be given repeatedly.")
+    list[str] | None,
+    typer.Option(metavar="NEWSLETTER=ROLE", help="A right at one newsletter; may be given repeatedly."),
 ]
 
 

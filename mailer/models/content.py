@@ -150,11 +150,9 @@ class Newsletter(Base):
     desk_addresses: Mapped[list[str]] = mapped_column(server_default="[]")
     review_hours: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     on_silence: Mapped[OnSilence] = mapped_column(server_default="send")
-    # No issue leaves before a second person of the newsroom has agreed to it (approvals).
-    needs_approval: Mapped[bool] = mapped_column(server_default=sql("false"))
+    needs_approval: Mapped[bool] = mapped_column(server_default=sql("false"))  # of a second person: approvals.py
     when_late: Mapped[WhenLate] = mapped_column(server_default="merge")
-    # None: as the settings say (schedule_grace_hours).
-    late_after_minutes: Mapped[int | None] = mapped_column(Integer)
+    late_after_minutes: Mapped[int | None] = mapped_column(Integer)  # None: as the settings say (schedule_grace_hours)
     # When more feeds than this could not be read for so long, an issue is stale; None: that is not looked at.
     stale_percent: Mapped[int | None] = mapped_column(SmallInteger)
     stale_hours: Mapped[int] = mapped_column(SmallInteger, server_default="24")

@@ -69,8 +69,8 @@ class KeptAnswer(Base):
     # Of method, path and body: the same key for something else is a mistake.
     request_hash: Mapped[bytes]
     status: Mapped[int] = mapped_column(SmallInteger)
-    # JSON, byte for byte.
-    body: Mapped[bytes]
+    # JSON, byte for byte, encrypted (vault.py).
+    sealed: Mapped[bytes]
     created_at: Mapped[datetime] = mapped_column(index=True)
 
     __table_args__ = (CheckConstraint("length(key) BETWEEN 1 AND 200", name="key_length"),)

@@ -87,9 +87,7 @@ def answer(session: Session, request_id: int, *, now: datetime) -> int | None:
     if newsletter is None or now - asked.created_at > LIFETIMES[asked.kind]:
         return None
     context = _context(account, asked.kind)
-    variant_id = mails.desk_variant(
-        session, newsletter, MailKind.DESK_ACCOUNT, account.language, context, now=now
-    )
+    variant_id = mails.desk_variant(session, newsletter, MailKind.DESK_ACCOUNT, account.language, context, now=now)
     delivery_id = deliveries.queue_one(session, address=account.email, variant_id=variant_id, now=now)
     _replace(session, account, asked.kind, delivery_id=delivery_id, now=now)
     return delivery_id
@@ -126,8 +124,11 @@ def clean_up(session: Session, *, now: datetime) -> None:
     session.execute(delete(AccountRequest).where(AccountRequest.created_at < now - timedelta(days=1)))
 
 
-def _chosen(token: str) -> Select[tuple[AccountSecret]]:
-    for purpose, column in ((Purpose.ACCOUNT_MAILED, AccountSecret.delivery_id), (Purpose.ACCOUNT_SHOWN, AccountSecret.id)):
+def _chosen(token: str) -> Select[AccountSecret]:
+    for purpose, column in (
+        (Purpose.ACCOUNT_MAILED, AccountSecret.delivery_id),
+        (Purpose.ACCOUNT_SHOWN, AccountSecret.id),
+    ):
         try:
             return select(AccountSecret).where(column == links.read(purpose, token).id)
         except links.TokenInvalid:

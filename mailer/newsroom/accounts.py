@@ -154,9 +154,7 @@ def of_session(session: Session, token: str, *, now: datetime) -> Account | None
 
 def sessions(session: Session, account_id: int, *, now: datetime) -> list[AccountSession]:
     """List where an account is signed in, the last used first."""
-    statement = select(AccountSession).where(
-        AccountSession.account_id == account_id, AccountSession.expires_at > now
-    )
+    statement = select(AccountSession).where(AccountSession.account_id == account_id, AccountSession.expires_at > now)
     return list(session.execute(statement.order_by(AccountSession.seen_at.desc().nulls_last())).scalars())
 
 

@@ -106,7 +106,7 @@ def sign(secret: str, message: str, seconds: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(mac).decode('ascii')}"
 
 
-def _due(now: datetime) -> Select[tuple[WebhookCall]]:
+def _due(now: datetime) -> Select[WebhookCall]:
     is_ready = or_(Webhook.quiet_until.is_(None), Webhook.quiet_until <= now, Webhook.off_since.is_not(None))
     return (
         select(WebhookCall)

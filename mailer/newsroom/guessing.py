@@ -70,17 +70,25 @@ def _limits(who: Guesser, *, cost: int) -> Sequence[abuse.Limit]:
     place = "known" if is_known else (who.network or "-")
     named: list[tuple[str, Windows]] = [(f"here:{who.guess}:{place}:{who.account}", HERE)]
     if not is_known:
-        named += [(f"account:{who.guess}:{who.account}", ANYWHERE), (f"network:{who.guess}:{who.network or '-'}", NETWORK)]
+        named += [
+            (f"account:{who.guess}:{who.account}", ANYWHERE),
+            (f"network:{who.guess}:{who.network or '-'}", NETWORK),
+        ]
     # The longest first: it is the one that has to be waited for.
     return [
-        _limit(f"{name}:{window}", window, most, cost=cost) for name, windows in named for window, most in reversed(windows)
+        _limit(f"{name}:{window}", window, most, cost=cost)
+        for name, windows in named
+        for window, most in reversed(windows)
     ]
 
 
 def _limit(name: str, window: timedelta, most: int, *, cost: int) -> abuse.Limit:
     # A try that costs nothing is refused beyond the limit, one that costs something at it.
     return abuse.Limit(
-        key=abuse.key_of(f"guess:{name}"), seconds=int(window.total_seconds()), most=most - 1 if cost == 0 else most, cost=cost
+        key=abuse.key_of(f"guess:{name}"),
+        seconds=int(window.total_seconds()),
+        most=most - 1 if cost == 0 else most,
+        cost=cost,
     )
 
 

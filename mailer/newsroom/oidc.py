@@ -189,7 +189,9 @@ def _ask(
                 if len(body) > _LARGEST:
                     raise OidcFailed("The answer of the other service is too long.")
     except network.AddressRefused as error:
-        raise OidcFailed("The service is at a private address; MAILER_WEBHOOK_PRIVATE_NETWORKS can allow it.") from error
+        raise OidcFailed(
+            "The service is at a private address; MAILER_WEBHOOK_PRIVATE_NETWORKS can allow it."
+        ) from error
     except (network.NameUnknown, network.OutOfTime, httpx.HTTPError, OSError, *_HTTPCORE) as error:
         raise OidcFailed(f"The other service can’t be reached ({type(error).__name__}).") from error
     if response.status_code != httpx.codes.OK:

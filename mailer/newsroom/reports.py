@@ -70,7 +70,8 @@ class Week:
 def count(session: Session, *, now: datetime) -> None:
     """Count anew what may have changed: young issues, the days since the last count, and the mix of readers."""
     young = select(Issue).outerjoin(IssueReport, IssueReport.issue_id == Issue.id).where(Issue.started_at.is_not(None))
-    is_open = (IssueReport.issue_id.is_(None)) | (Issue.started_at > now - COUNTED_FOR)
+    # A last time after that, even if upkeep did not run for long.
+    is_open = (IssueReport.issue_id.is_(None)) | (IssueReport.counted_at < Issue.started_at + COUNTED_FOR)
     for issue in list(session.execute(young.where(is_open)).scalars()):
         count_issue(session, issue, now=now)
     for newsletter_id in session.execute(select(Newsletter.id)).scalars().all():

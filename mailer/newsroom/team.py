@@ -134,9 +134,7 @@ def _put_rights(session: Session, account: Account, grant: Grant) -> None:
     if not grant.at:
         return
     found = session.execute(select(Newsletter.slug, Newsletter.id).where(Newsletter.slug.in_(grant.at)))
-    session.add_all(
-        AccountRight(account_id=account.id, newsletter_id=row.id, role=grant.at[row.slug]) for row in found
-    )
+    session.add_all(AccountRight(account_id=account.id, newsletter_id=row.id, role=grant.at[row.slug]) for row in found)
     session.flush()
 
 

@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column('key', sa.Text(), nullable=False),
         sa.Column('request_hash', sa.LargeBinary(), nullable=False),
         sa.Column('status', sa.SmallInteger(), nullable=False),
-        sa.Column('body', sa.LargeBinary(), nullable=False),
+        sa.Column('sealed', sa.LargeBinary(), nullable=False),
         sa.Column('created_at', MOMENT, nullable=False),
         sa.CheckConstraint('length(key) BETWEEN 1 AND 200', name=op.f('ck_kept_answers_key_length')),
         sa.ForeignKeyConstraint(

@@ -38,9 +38,6 @@ def ask(request: Request, desk: session.Admin) -> Response:
 def found(request: Request, desk: session.Admin) -> Response:
     """Create it, by hand for now, and go on to its feeds."""
     typed = {name: desk.typed(name) for name in _FIELDS}
-    errors = {name: "Fill in this field" for name in _FIELDS if not typed[name]}
-    if errors:
-        return _page(request, desk, typed, errors)
     with transaction() as database:
         row = installation.of(database)
         errors = _errors(typed, [one.slug for one in newsletters.all_newsletters(database)])
@@ -55,9 +52,11 @@ def found(request: Request, desk: session.Admin) -> Response:
 
 
 def _errors(typed: Mapping[str, str], taken: list[str]) -> dict[str, str]:
-    errors = {}
+    errors: dict[str, str] = {}
     for name in _FIELDS:
-        if name == "slug":
+        if not typed[name]:
+            errors[name] = "Fill in this field"
+        elif name == "slug":
             is_free = typed[name] not in taken and typed[name] not in newsletters.RESERVED_SLUGS
             if not (newsletters.SLUG.match(typed[name]) and is_free):
                 errors[name] = _SLUG

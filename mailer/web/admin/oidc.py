@@ -59,6 +59,7 @@ def come_back(request: Request, state: str = "", code: str = "") -> Response:
         return _refused(request, _FAILED, failed)
     with transaction() as database:
         account = _account(request, database, identity)
+        response: Response
         if account is None:
             response = screens.sign_in(request, status=403, leads_to="/admin", error=_UNKNOWN)
         else:

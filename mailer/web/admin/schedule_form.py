@@ -24,7 +24,7 @@ KINDS: Final = {
     "day": "On a day of the month",
     "cron": "As a cron expression says",
 }
-ORDERS: Final = {"1": "first", "2": "second", "3": "third", "4": "fourth", "L": "last"}
+ORDERS: Final = {"1": "the first", "2": "the second", "3": "the third", "4": "the fourth", "L": "the last"}
 COMPLAINTS: Final = {
     "days": "Choose at least one day",
     "time": "Enter a time such as 07:00",

@@ -11,7 +11,6 @@ from starlette.responses import Response
 from mailer import queue
 from mailer.db import transaction
 from mailer.models.audit import Actor
-from mailer.models.tokens import KeptAnswer
 from mailer.newsroom import answers, audit
 from mailer.web.api.access import Call
 
@@ -36,17 +35,9 @@ def change(call: Call) -> Iterator[Session]:
         _find(session, call)
         yield session
         note(session, call)
-        if call.key is not None and call.kept is not None:
-            status, body = call.kept
-            row = KeptAnswer(
-                token_id=call.token_id,
-                key=call.key,
-                request_hash=call.request_hash,
-                status=status,
-                body=body,
-                created_at=call.now,
-            )
-            answers.keep(session, row)
+        asked = _asked(call)
+        if asked is not None and call.kept is not None:
+            answers.keep(session, asked, *call.kept, now=call.now)
 
 
 def look_back(call: Call) -> None:
@@ -85,9 +76,14 @@ def ring(name: str, *ids: int) -> None:
         log.warning("queue unavailable", task=name, error=str(error))
 
 
-def _find(session: Session, call: Call) -> None:
+def _asked(call: Call) -> answers.Asked | None:
     if call.key is None:
-        return
-    kept = answers.find(session, call.token_id, call.key, call.request_hash, now=call.now)
+        return None
+    return answers.Asked(token_id=call.token_id, key=call.key, request_hash=call.request_hash)
+
+
+def _find(session: Session, call: Call) -> None:
+    asked = _asked(call)
+    kept = answers.find(session, asked, now=call.now) if asked is not None else None
     if kept is not None:
-        raise AnsweredBefore(kept.status, kept.body)
+        raise AnsweredBefore(*kept)

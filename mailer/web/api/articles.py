@@ -140,7 +140,7 @@ def unpin_article(call: access.Current, slug: Slug, article_id: Id) -> Response:
         return acting.answer(call, _one(session, newsletter, article_id, now=call.now))
 
 
-def _drawn(newsletter: Newsletter) -> Select[tuple[int]]:
+def _drawn(newsletter: Newsletter) -> Select[int]:
     return select(NewsletterFeed.feed_id).where(NewsletterFeed.newsletter_id == newsletter.id)
 
 

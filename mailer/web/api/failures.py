@@ -53,7 +53,7 @@ CODES: Final[Mapping[type[Exception], str]] = {
     inlining.InliningFailed: "invalid",
     dkim.KeyInvalid: "invalid",
 }
-KNOWN: Final = (Problem, gate.ChecksFailed, RequestValidationError, *CODES)
+KNOWN: Final[tuple[type[Exception], ...]] = (Problem, gate.ChecksFailed, RequestValidationError, *CODES)
 
 
 def problem_of(error: Exception) -> Problem:

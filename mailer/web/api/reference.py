@@ -9,10 +9,9 @@ from typing import Any, Final
 from fastapi import APIRouter
 from fastapi.openapi.utils import get_openapi
 from pydantic import Field
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from mailer import __version__
+from mailer import __version__, settings
 from mailer.models.tokens import Scope
 from mailer.web import pages, problems
 from mailer.web.api import access, listing
@@ -80,10 +79,10 @@ def router(operations: APIRouter) -> APIRouter:
         return JSONResponse(described(), headers={"Cache-Control": "public, max-age=300"})
 
     @made.api_route("/docs", methods=["GET", "HEAD"])
-    def docs(request: Request) -> Response:
+    def docs() -> Response:
         template = pages.environment().get_template("reference.html")
         values = {"groups": listing.groups(described()), "codes": problems.CODES, "scopes": SCOPES, "about": ABOUT}
-        html = template.render(language="en", is_public=False, base=BASE, url=str(request.url), **values)
+        html = template.render(language="en", is_public=False, base=BASE, url=settings.load().public_url, **values)
         return HTMLResponse(html, headers={"X-Robots-Tag": "noindex"})
 
     return made

@@ -211,6 +211,6 @@ def _kept(one: Webhook) -> dict[str, Any]:
 
 
 def _line(one: WebhookCall, message: WebhookMessage) -> CallLine:
-    told = {"message": webhooks.message_id(message.id), "event": message.event, "data": message.values}
+    told: dict[str, Any] = {"message": webhooks.message_id(message.id), "event": message.event, "data": message.values}
     kept = {name: getattr(one, name) for name in CallLine.model_fields if name not in told}
     return CallLine(**told, **kept)

@@ -2,6 +2,7 @@
 (function () {
   'use strict';
   const html = document.documentElement;
+  html.classList.add('js');
   const status = document.getElementById('said');
   function say(words) { if (status && words) { status.textContent = ''; setTimeout(function () { status.textContent = words; }, 50); } }
 
