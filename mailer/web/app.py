@@ -19,7 +19,9 @@ from mailer.web import (
     assets,
     collecting,
     confirmation,
+    dead_links,
     errors,
+    faces,
     issues,
     middleware,
     pictures,
@@ -81,9 +83,10 @@ def create_app() -> FastAPI:
             Middleware(middleware.Incidents),
             Middleware(middleware.BodyLimit),
         ],
-        exception_handlers=errors.HANDLERS,
+        exception_handlers=errors.HANDLERS | dead_links.HANDLERS,
     )
     app.state.collector = collecting.Collector()
+    app.state.faces = faces.Faces()
     for router in ROUTERS:
         app.include_router(router)
     return app

@@ -1,0 +1,10 @@
+"""First run and settings"""
+
+revision = '0020'
+down_revision = '0019'
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
