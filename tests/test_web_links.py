@@ -10,6 +10,7 @@ import pytest
 from mailer import clock, links, settings
 from mailer.articles import topics
 from mailer.audience import signups, subscriptions, wishes
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
 from mailer.delivery import sending
 from mailer.links import Purpose
@@ -122,6 +123,16 @@ def test_an_old_link_asks_for_a_new_one_to_the_same_address(site: Site) -> None:
     assert (response.status_code, response.headers["location"]) == (303, "/check-inbox")
     assert [asked.address for asked in requests()] == ["lea@example.org"] * 2
     assert state() == PENDING
+
+
+def test_the_language_of_a_page_is_kept_where_it_leads_on(site: Site) -> None:
+    pending_reader()
+    again = site.client.post(f"{site.confirm_path(made=timedelta(days=8))}/again?lang=en")
+    assert again.headers["location"] == "/check-inbox?lang=en"
+    with transaction() as session:
+        subscriptions.end(session, 1, EndedReason.UNSUBSCRIBED, origin=Origin(), now=clock.now())
+    ended = site.client.get(f"/p/{site.token(Purpose.PREFERENCES)}?lang=en")
+    assert ended.headers["location"].endswith("?lang=en")
 
 
 def test_a_link_from_before_the_reader_left_does_not_bring_them_back(site: Site) -> None:

@@ -64,7 +64,7 @@ def ask_again(request: Request, token: str) -> Response:
         origin = dependencies.origin(request, source="expired link")
         request_id = signups.request(session, subscription.newsletter_id, asked, origin=origin, now=now)
     collecting.ring_for_signups([request_id])
-    response = RedirectResponse("/check-inbox", status_code=303)
+    response = RedirectResponse(pages.keep(request)("/check-inbox"), status_code=303)
     newsletter = subscription.newsletter
     dependencies.remember_signup(
         response,

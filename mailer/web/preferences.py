@@ -198,7 +198,7 @@ def _page(
 ) -> Response:
     unsubscribe_path = f"/u/{links.sign(links.Purpose.UNSUBSCRIBE, subscription.id)}"
     if subscription.state == SubscriptionState.ENDED:
-        return RedirectResponse(unsubscribe_path, status_code=303)
+        return RedirectResponse(pages.keep(request)(unsubscribe_path), status_code=303)
     language = dependencies.language(request, subscription.language)
     return pages.render(
         request,
