@@ -24,6 +24,8 @@ TOKEN_LENGTH = 40
 
 _PACK = struct.Struct(">QI")
 _MAC_BYTES = 18
+# A confirmation link outlives its subscription, and leads to the newsletter's form then: both share the token's id.
+_NEWSLETTER_SHIFT = 40
 
 
 class Purpose(enum.Enum):
@@ -36,7 +38,6 @@ class Purpose(enum.Enum):
     # To all that is a reader's, for an hour.
     MANAGE = b"manage"
     CHANGE_ADDRESS = b"change-address"
-    REQUEST = b"request"
     SIGN_IN = b"sign-in"
     # To create the owner of an installation that has no account.
     SETUP = b"setup"
@@ -51,7 +52,7 @@ class Purpose(enum.Enum):
     OIDC = b"oidc"
     KNOWN_BROWSER = b"known-browser"
     FORM = b"form"
-    TYPED = b"typed"
+    SIGNUP = b"signup"
     CLICK = b"click"
     OPEN = b"open"
     READER = b"reader"
@@ -83,6 +84,16 @@ class Token:
         """The moment it was made, for purposes whose extra is a time."""
         return datetime.fromtimestamp(self.extra, UTC)
 
+    @property
+    def subscription_id(self) -> int:
+        """Whose confirmation it is."""
+        return self.id & ((1 << _NEWSLETTER_SHIFT) - 1)
+
+    @property
+    def newsletter_id(self) -> int:
+        """What the confirmation is for; 0 in a token of `sign_now`."""
+        return self.id >> _NEWSLETTER_SHIFT
+
 
 def sign(purpose: Purpose, id: int, extra: int = 0, *, about: bytes = b"") -> str:  # noqa: A002 - it is the row's id
     """Make the token that opens `purpose` for row `id`. `about` is signed too, but not in the token."""
@@ -93,6 +104,11 @@ def sign(purpose: Purpose, id: int, extra: int = 0, *, about: bytes = b"") -> st
 def sign_now(purpose: Purpose, id: int, now: datetime) -> str:  # noqa: A002
     """Make a token that remembers when it was made."""
     return sign(purpose, id, int(now.timestamp()))
+
+
+def sign_confirmation(subscription_id: int, newsletter_id: int, now: datetime) -> str:
+    """Make the token that confirms a subscription, and names its newsletter when the subscription is gone."""
+    return sign_now(Purpose.CONFIRM, newsletter_id << _NEWSLETTER_SHIFT | subscription_id, now)
 
 
 def read(purpose: Purpose, token: str, *, about: bytes = b"") -> Token:

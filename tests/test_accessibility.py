@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Response, Route, expect, sync_playwright
 from sqlalchemy.orm import Session
 
-from mailer import settings
+from mailer import i18n, settings
 from mailer.articles import topics
 from mailer.db import transaction
 from mailer.links import Purpose
@@ -27,7 +27,14 @@ from tests.conftest import SmtpInbox
 from tests.web_site import Site, running_site
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LANGUAGES: Final = ("fr", "en")
+WIDTH: Final = 320
+AXE: Final = Axe().axe_script
+# Without what costs time and finds nothing: a selector for each element, and every style sheet loaded once more.
+VIOLATIONS: Final = """axe.run({
+  runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+  resultTypes: ['violations'], selectors: false, preload: false, iframes: false,
+}).then(found => found.violations.flatMap(one => one.nodes.map(node => `${one.id}: ${node.html.slice(0, 120)}`)))"""
 MOST_BYTES: Final = 30_000
 # What a finger can hit (WCAG 2.2, 2.5.8) is the padding box; a link within a sentence is exempt, and left out here.
 SMALL_TARGETS: Final = """() => [...document.querySelectorAll('button, input:not([type=hidden]), select, a.button')]
@@ -52,7 +59,9 @@ PAGES: Final[dict[str, tuple[Callable[[], object], dict[str, Path]]]] = {
             "empty archive": "/courrier/archive",
             "broken link": "/confirm/nonsense",
             "another broken link": "/p/nonsense",
+            "erased sign-up": lambda site: site.confirm_path(made=timedelta(days=9)),
             "nothing here": "/nothing/here",
+            "nothing of the newsletter": "/courrier/99",
         },
     ),
     "a sign-up": (
@@ -65,7 +74,9 @@ PAGES: Final[dict[str, tuple[Callable[[], object], dict[str, Path]]]] = {
     "a confirmed reader": (
         web_site.moving_reader,
         {
+            "confirmed": lambda site: site.confirm_path(),
             "preferences": lambda site: f"/p/{site.token(Purpose.PREFERENCES)}",
+            "one-click, by hand": lambda site: f"/u/{site.token(Purpose.ONE_CLICK)}/one-click",
             "unsubscribe": lambda site: f"/u/{site.token(Purpose.UNSUBSCRIBE)}",
             "account": lambda _: web_site.account_path(),
             "account, too late": lambda _: web_site.account_path(made=timedelta(hours=2)),
@@ -78,6 +89,17 @@ PAGES: Final[dict[str, tuple[Callable[[], object], dict[str, Path]]]] = {
         {
             "already left": lambda site: f"/u/{site.token(Purpose.UNSUBSCRIBE)}",
             "nobody": lambda site: f"/p/{site.token(Purpose.PREFERENCES, 99)}",
+        },
+    ),
+    "two newsletters": (
+        web_site.two_newsletters,
+        {
+            "newsletters": "/",
+            "which to leave": lambda site: f"/u/{site.token(Purpose.UNSUBSCRIBE)}",
+            "account": lambda _: web_site.account_path(),
+            "find preferences": "/preferences",
+            "broken link": "/confirm/nonsense",
+            "nothing here": "/nothing/here",
         },
     ),
     "an issue": (web_site.sent_issue, {"archive": "/courrier/archive", "issue": "/courrier/1"}),
@@ -100,68 +122,87 @@ def site(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
         yield running
 
 
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page 320 pixels wide that runs no script of its own."""
+    with chromium.new_context(viewport={"width": WIDTH, "height": 800}) as context:
+        # Whatever is routed comes from the server each time, so that all of a page is weighed.
+        context.route("**/*", _serve)
+        yield context.new_page()
+
+
 @pytest.mark.parametrize("before", PAGES)
-def test_a_page_is_for_everybody(site: Site, chromium: Browser, before: str) -> None:
+def test_a_page_is_for_everybody(site: Site, page: Page, before: str) -> None:
     prepare, paths = PAGES[before]
     prepare()
     with transaction() as session:
         newsletter_with_every_choice(session)
     wrong = {}
     for name, path in paths.items():
-        for language in ("fr", "en"):
+        for language in LANGUAGES:
             address = path if isinstance(path, str) else path(site)
-            if said := look(chromium, f"{site.url}{address}?lang={language}", language if name != "issue" else "fr"):
+            # An issue is in its own language, whatever stands around it.
+            wanted = "fr" if name == "issue" else language
+            if said := look(page, f"{site.url}{address}?lang={language}", wanted):
                 wrong[name, language] = said
     assert wrong == {}
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_what_a_button_leads_to_is_for_everybody(
-    site: Site, chromium: Browser, monkeypatch: pytest.MonkeyPatch
+    site: Site, page: Page, monkeypatch: pytest.MonkeyPatch, language: str
 ) -> None:
     web_site.moving_reader()
     with transaction() as session:
         newsletter_with_every_choice(session)
-    preferences, leave = f"/p/{site.token(Purpose.PREFERENCES)}", f"/u/{site.token(Purpose.UNSUBSCRIBE)}"
-    page = phone(chromium)
-
-    def press(path: str, selector: str, title: str, email: str = "") -> list[str]:
-        page.goto(f"{site.url}{path}")
-        if email:
-            page.locator("[type=email]").fill(email)
-        page.locator(selector).first.click()
-        expect(page).to_have_title(re.compile(f"^{title}"))
-        return problems(page)
-
-    asked = web_site.account_path()
-    moved = press(web_site.new_address_path(), "main .primary", "Votre adresse est changée")
+    walk = Walk(page, site, language)
+    walk.press(web_site.new_address_path(), "main .primary", "Your address is changed")
     time.sleep(1.1)  # A link of the same second would count as sent to the old mailbox.
-    asked = web_site.account_path()
-    walk = [
-        moved,
-        press("/courrier", "main .primary", "Problème\u00a0: S’inscrire"),
-        press("/courrier", "main .primary", "Problème\u00a0: S’inscrire", "lea@gmial.com"),
-        press("/courrier/embed", "main .primary", "Problème\u00a0: S’inscrire"),
-        press("/preferences", "main .primary", "Problème\u00a0: Gérer mes inscriptions"),
-        press(asked, "main form[action*=address] button", "Problème\u00a0: Vos inscriptions"),
-        press(asked, "main form[action*=address] button", "Ouvrez l’autre messagerie", "lea@example.net"),
-        press(preferences, "main .primary", "Vos préférences"),
-        press(leave, "main .primary", "C’est fait"),
-    ]
-    page.locator("button.choice").first.click()
-    page.get_by_text("Merci, cela nous aide.").wait_for()
-    walk.append(problems(page))
-    page.locator("main form button").click()
-    expect(page).to_have_title(re.compile("^Vous recevrez de nouveau"))
-    walk += [
-        problems(page),
-        press(f"{web_site.account_path()}/erase", "main .danger", "Vos données sont effacées"),
-    ]
+    account, preferences = web_site.account_path(), f"/p/{site.token(Purpose.PREFERENCES)}"
+    for path, email, title in (
+        ("/courrier", "", "Subscribe"),
+        ("/courrier", "lea@gmial.com", "Subscribe"),
+        ("/courrier/embed", "", "Subscribe"),
+        ("/preferences", "", "Manage your subscriptions"),
+    ):
+        walk.press(path, "main form[novalidate] button", title, email, is_problem=True)
+    walk.press(account, "main form[action*=address] button", "Your subscriptions", is_problem=True)
+    walk.press(account, "main form[action*=address] button", "Open the other mailbox", "lea@example.net")
+    walk.press(preferences, "main .primary", "Your preferences")
+    page.goto(f"{site.url}{preferences}?lang={language}")
+    for box in page.locator("input[name=topic]:checked").all():
+        box.uncheck()
+    walk.press("", "main .primary", "Your preferences", is_problem=True)
+    walk.press(f"/u/{site.token(Purpose.UNSUBSCRIBE)}", "main .primary", "You’re unsubscribed")
+    walk.press("", "button.choice", "You’re unsubscribed")
+    walk.press("", "main form button", "Welcome back")
+    walk.press(f"{web_site.account_path()}/erase", "main .danger", "Your data is erased")
     monkeypatch.setenv("MAILER_SIGNUPS_PER_NETWORK", "3")
     settings.load.cache_clear()
     assert [site.subscribe(f"r{number}@example.org").status_code for number in range(2)] == [303, 429]
-    walk.append(press("/courrier", "main .primary", "Trop d’essais", "ana@example.org"))
-    assert [said for said in walk if said] == []
-    page.context.close()
+    walk.press("/courrier", "main .primary", "Too many attempts, try again in 10 minutes", "ana@example.org")
+    assert walk.wrong == {}
+
+
+class Walk:
+    """From button to button, in one language, and what is wrong with the pages that they lead to."""
+
+    def __init__(self, page: Page, site: Site, language: str) -> None:
+        self.wrong: dict[str, list[str]] = {}
+        self._page, self._site, self._language = page, site, language
+
+    def press(self, path: str, selector: str, title: str, email: str = "", *, is_problem: bool = False) -> None:
+        """Press a button of a page, of the one that is open if `path` is empty, and look at what comes."""
+        if path:
+            self._page.goto(f"{self._site.url}{path}?lang={self._language}")
+        if email:
+            self._page.locator("[type=email]").fill(email)
+        self._page.locator(selector).first.click()
+        begins = f"{i18n.gettext(self._language, 'Problem:')} " if is_problem else ""
+        begins += i18n.gettext(self._language, title)
+        expect(self._page).to_have_title(re.compile(f"^{re.escape(begins)}"))
+        if said := problems(self._page):
+            self.wrong[f"{path} {begins} {email}"] = said
 
 
 def newsletter_with_every_choice(session: Session) -> None:
@@ -173,9 +214,8 @@ def newsletter_with_every_choice(session: Session) -> None:
     topics.put(session, newsletter, "culture", names={"fr": "Culture"}, rules={"categories": ["culture"]})
 
 
-def look(chromium: Browser, address: str, language: str) -> list[str]:
-    """What is wrong with a page, in light or dark, or with what it loads."""
-    page = phone(chromium)
+def look(page: Page, address: str, language: str) -> list[str]:
+    """What is wrong with a page, by day and by night, or with what it loads."""
     loaded = open_page(page, address)
     weight = sum(len(one.body()) for one in loaded)
     said = [] if page.locator("html").get_attribute("lang") == language else ["another language"]
@@ -183,27 +223,19 @@ def look(chromium: Browser, address: str, language: str) -> list[str]:
     said += [f"{weight} bytes"] if weight > MOST_BYTES else []
     said += [] if page.locator("h1").count() == 1 else ["not one title"]
     said += [] if page.locator(".primary").count() <= 1 else ["several buttons that shout"]
-    # No words have colours of their own: one language is enough for the dark.
-    for scheme in ("light", "dark") if language == "fr" else ("light",):
-        page.emulate_media(color_scheme=scheme)
-        said += problems(page)
-    page.context.close()
-    return said
-
-
-def phone(chromium: Browser) -> Page:
-    """A page 320 pixels wide that runs no script of its own."""
-    page = chromium.new_context(viewport={"width": 320, "height": 800}).new_page()
-    page.route("**/*", _serve)
-    return page
+    return said + problems(page)
 
 
 def open_page(page: Page, address: str) -> list[Response]:
     """Open an address and return everything that came with it."""
     loaded: list[Response] = []
-    # A bound method of a list is nothing that playwright can mark as its own.
-    page.on("response", lambda response: loaded.append(response))  # noqa: PLW0108
+
+    def note(response: Response) -> None:
+        loaded.append(response)
+
+    page.on("response", note)
     page.goto(address)
+    page.remove_listener("response", note)
     return loaded
 
 
@@ -221,9 +253,12 @@ def _serve(route: Route) -> None:
 
 
 def problems(page: Page) -> list[str]:
-    """What axe-core finds, what runs out of the page sideways, and what is too small for a finger."""
-    page.evaluate(Axe().axe_script)
-    found = page.evaluate(f"axe.run({{runOnly: {RULES}, resultTypes: ['violations']}})")
-    said = [f"{one['id']}: {node['html'][:120]}" for one in found["violations"] for node in one["nodes"]]
+    """What axe-core finds by day and by night, what runs out of the page sideways, and what is too small for a finger."""
+    page.evaluate(AXE)
+    said: list[str] = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        said += [f"{scheme}: {one}" for one in page.evaluate(VIOLATIONS)]
     width = page.evaluate("document.documentElement.scrollWidth")
-    return said + ([f"{width} px wide"] if width > 320 else []) + page.evaluate(SMALL_TARGETS)
+    small: list[str] = page.evaluate(SMALL_TARGETS)
+    return said + ([f"{width} px wide"] if width > WIDTH else []) + small

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from mailer import addresses, links
+from mailer import addresses
 from mailer.articles import topics
 from mailer.audience import signups, subscriptions, wishes
 from mailer.audience.subscriptions import Origin
@@ -17,6 +17,7 @@ from mailer.models.audience import (
     Consent,
     ConsentEvent,
     EndedReason,
+    SignupRequest,
     Subscriber,
     Subscription,
     SubscriptionState,
@@ -179,12 +180,22 @@ def test_the_consent_log_cannot_be_rewritten(session: Session) -> None:
         session.execute(text("UPDATE consents SET source = 'forged'"))
 
 
-def test_unconfirmed_sign_ups_are_erased_after_their_link_expired(session: Session) -> None:
+@pytest.mark.parametrize(
+    ("after", "erased"), [({"days": 6, "hours": 23}, 0), ({"days": 7}, 1), ({"days": 7, "hours": 1}, 1)]
+)
+def test_who_never_confirmed_is_erased_after_seven_days(session: Session, after: dict[str, int], erased: int) -> None:
     ask(session)
-    kept = NOW + links.CONFIRM_LIFETIME
-    assert subscriptions.delete_unconfirmed(session, now=kept) == 0
-    assert subscriptions.delete_unconfirmed(session, now=kept + timedelta(days=2)) == 1
-    assert session.execute(select(Subscriber)).all() == []
+    assert subscriptions.delete_unconfirmed(session, now=NOW + timedelta(**after)) == erased
+    for table in (Subscriber, Subscription, SignupRequest):
+        assert len(session.execute(select(table)).all()) == 1 - erased
+
+
+def test_who_asked_again_has_seven_days_from_then(session: Session) -> None:
+    ask(session)
+    again = NOW + timedelta(days=6)
+    ask(session, now=again)
+    assert subscriptions.delete_unconfirmed(session, now=again + timedelta(days=6, hours=23)) == 0
+    assert subscriptions.delete_unconfirmed(session, now=again + timedelta(days=7)) == 1
 
 
 @pytest.mark.parametrize(

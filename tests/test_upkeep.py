@@ -56,8 +56,8 @@ FRESH = {
     [
         (0.9, {}),
         (1.1, {"link_requests": 0}),
-        (7, {"link_requests": 0}),
-        (8.1, {"link_requests": 0, "subscriptions": 2, "subscribers": 2, "signup_requests": 0}),
+        (6.96, {"link_requests": 0}),
+        (7, {"link_requests": 0, "subscriptions": 2, "subscribers": 2, "signup_requests": 0}),
     ],
 )
 def test_what_nobody_confirmed_goes_in_its_time(session: Session, days: float, changed: dict[str, int]) -> None:

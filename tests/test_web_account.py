@@ -22,7 +22,7 @@ from mailer.models.readers import LinkRequest
 from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
 from tests.factories import a_newsletter
-from tests.web_site import Site, confirmed_reader, ended_reader, heading, running_site
+from tests.web_site import Site, confirmed_reader, ended_reader, heading, running_site, two_newsletters
 
 READER = "r0@example.org"
 
@@ -258,14 +258,6 @@ def test_pages_of_the_fresh_link_are_kept_by_nobody(site: Site) -> None:
 
 
 # --- leaving: which, why, and back
-
-
-def two_newsletters() -> None:
-    """r0@example.org has a second newsletter, as subscription number 2."""
-    confirmed_reader()
-    with transaction() as session:
-        other = a_newsletter(session, "culture", name="Culture")
-        subscriptions.add(session, other, READER, language="fr", proof="test", now=clock.now())
 
 
 def states() -> list[str]:

@@ -85,14 +85,14 @@ def test_a_form_of_more_than_64_kb_is_refused_before_it_is_read(site: Site) -> N
 
 def test_a_form_without_a_length_is_cut_off_at_64_kb(site: Site) -> None:
     response = site.client.post("/s/courrier", content=(b"a" * 1000 for _ in range(66)))
-    assert (response.status_code, heading(response)) == (413, "That is too much")
+    assert (response.status_code, heading(response)) == (413, "C’est trop long")
     assert requests() == []
 
 
 def test_a_form_of_thousands_of_fields_is_refused(site: Site) -> None:
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     response = site.client.post("/s/courrier", content=b"email=lea@example.org" + b"&a" * 30_000, headers=form)
-    assert (response.status_code, heading(response)) == (400, "This request can’t be understood")
+    assert (response.status_code, heading(response)) == (400, "Cette demande n’a pas été comprise")
 
 
 @pytest.mark.slow

@@ -98,11 +98,26 @@ def test_no_page_of_an_issue_holds_a_token_or_a_pixel(site: Site) -> None:
 def test_an_issue_leads_to_its_neighbours_the_archive_and_the_form(site: Site) -> None:
     publish(3)
     page = site.client.get("/courrier/2").text
-    assert re.search(r'<a rel="prev" href="/courrier/1">L’eau &lt;0&gt;', page)
-    assert re.search(r'<a rel="next" href="/courrier/3">L’eau &lt;2&gt;', page)
+    assert re.search(r'<a rel="prev" href="/courrier/1" lang="fr">L’eau &lt;0&gt;', page)
+    assert re.search(r'<a rel="next" href="/courrier/3" lang="fr">L’eau &lt;2&gt;', page)
     assert '<a href="/courrier/archive">Tous les numéros</a>' in page
     assert 'href="/courrier">Inscrivez-vous à la newsletter</a>' in page
     assert 'rel="next"' not in site.client.get("/courrier/3").text
+
+
+def test_what_stands_around_an_issue_speaks_the_language_that_the_address_asks_for(site: Site) -> None:
+    publish(2)
+    page = site.client.get("/courrier/2?lang=en").text
+    assert '<nav class="web" lang="en"' in page
+    assert '<a class="go" href="/courrier?lang=en">Subscribe to the newsletter</a>' in page
+    assert '<a rel="prev" href="/courrier/1?lang=en" lang="fr">' in page
+    assert '<span lang="en" aria-current="true">English</span>' in page
+    assert '<a href="/courrier/2?lang=kk" lang="kk" hreflang="kk">' in page
+    # The copy itself is the newsletter's, and search engines know it by one address.
+    assert '<html lang="fr"' in page
+    assert re.search(r'<link rel="canonical" href="[^"?]+/courrier/2">', page)
+    plain = site.client.get("/courrier/2", headers={"Accept-Language": "en"}).text
+    assert "Inscrivez-vous à la newsletter" in plain
 
 
 @pytest.mark.parametrize("path", ["/courrier/0", "/courrier/2", "/courrier/999999999999999999999", "/none/1", "/i/77"])

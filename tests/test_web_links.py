@@ -9,16 +9,20 @@ import pytest
 
 from mailer import clock, links, settings
 from mailer.articles import topics
-from mailer.audience import subscriptions, wishes
+from mailer.audience import signups, subscriptions, wishes
+from mailer.audience.subscriptions import Origin
 from mailer.db import transaction
+from mailer.delivery import sending
 from mailer.links import Purpose
 from mailer.models.audience import EndedReason, SubscriptionState
 from mailer.models.choices import Rhythm
 from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
+from tests.factories import a_newsletter
 from tests.web_site import (
     COOKIE,
     Site,
+    asking_newsletter,
     confirmed_reader,
     consents,
     ended_reader,
@@ -121,6 +125,16 @@ def test_an_old_link_asks_for_a_new_one_to_the_same_address(site: Site) -> None:
     assert state() == PENDING
 
 
+def test_the_language_of_a_page_is_kept_where_it_leads_on(site: Site) -> None:
+    pending_reader()
+    again = site.client.post(f"{site.confirm_path(made=timedelta(days=8))}/again?lang=en")
+    assert again.headers["location"] == "/check-inbox?lang=en"
+    with transaction() as session:
+        subscriptions.end(session, 1, EndedReason.UNSUBSCRIBED, origin=Origin(), now=clock.now())
+    ended = site.client.get(f"/p/{site.token(Purpose.PREFERENCES)}?lang=en")
+    assert ended.headers["location"].endswith("?lang=en")
+
+
 def test_a_link_from_before_the_reader_left_does_not_bring_them_back(site: Site) -> None:
     ended_reader()
     for answer in (site.client.get(site.confirm_path()), site.client.post(site.confirm_path())):
@@ -128,10 +142,91 @@ def test_a_link_from_before_the_reader_left_does_not_bring_them_back(site: Site)
     assert state() == ENDED
 
 
-def test_the_link_of_an_erased_subscription_leads_to_the_form(site: Site) -> None:
-    response = site.client.get(site.confirm_path())
+def test_the_link_of_an_erased_sign_up_shows_the_form_to_ask_again(site: Site) -> None:
+    pending_reader()
+    with transaction() as session:
+        gone = clock.now() + links.CONFIRM_LIFETIME
+        assert subscriptions.delete_unconfirmed(session, now=gone) == 1
+    path = site.confirm_path(made=timedelta(days=7, hours=1))
+    for response in (site.client.get(path), site.client.post(path), site.client.post(f"{path}/again")):
+        assert (response.status_code, heading(response)) == (410, "Ce lien a expiré")
+        assert "Les liens fonctionnent 7\u00a0jours, pour protéger vos données." in response.text
+        assert re.findall(r'<form method="post" action="([^"]+)"', response.text) == ["/s/courrier"]
+        assert ">Recevoir un nouveau lien</button>" in response.text
+        assert "lea@" not in response.text
+
+
+def test_the_link_of_an_erased_sign_up_knows_its_newsletter_among_several(site: Site) -> None:
+    with transaction() as session:
+        other = a_newsletter(session, "hebdo", name="Hebdo")
+        token = links.sign_confirmation(99, other.id, clock.now() - timedelta(days=9))
+    response = site.client.get(f"/confirm/{token}")
     assert (response.status_code, heading(response)) == (410, "Ce lien a expiré")
-    assert 'href="/courrier"' in response.text
+    assert 'action="/s/hebdo"' in response.text
+    assert ">Hebdo</a>" in response.text
+    # One of before, which does not name it, leads to both.
+    older = site.client.get(site.confirm_path(made=timedelta(days=9))).text
+    assert re.findall(r'<li><a href="(/\w+)"', older) == ["/courrier", "/hebdo"]
+
+
+def test_a_cut_link_of_a_confirmation_shows_the_form_too(site: Site) -> None:
+    response = site.client.get("/confirm/abc")
+    assert (response.status_code, heading(response)) == (404, "Ce lien ne fonctionne pas")
+    assert 'action="/s/courrier"' in response.text
+    assert ">Recevoir un nouveau lien</button>" in response.text
+
+
+def test_a_confirmation_that_was_mailed_leads_to_its_subscription(site: Site, installation: SmtpInbox) -> None:
+    pending_reader()
+    sending.send_due(budget_seconds=5)
+    (mail,) = installation.messages
+    (token,) = set(re.findall(r"/confirm/([\w-]{40})", mail.email.as_string().replace("=\n", "")))
+    read = links.read(Purpose.CONFIRM, token)
+    assert (read.subscription_id, read.newsletter_id) == (1, 1)
+    assert heading(site.client.post(f"/confirm/{token}")) == "Votre inscription est confirmée"
+
+
+def test_what_was_chosen_can_be_changed_where_the_subscription_is_confirmed(site: Site) -> None:
+    asking_newsletter()
+    pending_reader()
+    page = site.client.post(site.confirm_path()).text
+    (action,) = re.findall(r'<form method="post" action="(/p/[^"]+)"', page)
+    order = [
+        page.index(f'id="{one}"') for one in ("rhythm-each", "paused_until", "all-topics", "topic-eau", "language")
+    ]
+    assert order == sorted(order)
+    saved = site.client.post(action, data={"language": "fr", "rhythm": "monthly", "topic": ["eau"]})
+    assert 'role="status">Vos préférences sont enregistrées.' in saved.text
+    assert (wish().topics, wish().rhythm) == (("eau",), Rhythm.MONTHLY)
+    assert "<b>lettre@courrier.example</b>" in page
+
+
+def test_saved_preferences_tell_when_the_next_issue_comes(site: Site) -> None:
+    confirmed_reader()
+    page = site.client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data={"language": "fr", "rhythm": "each"}).text
+    (notice,) = re.findall(r'role="status">(.*?)</p>', page, re.DOTALL)
+    assert re.search(r"enregistrées\.\s+Prochain envoi\xa0: vendredi \d", notice)
+
+
+def test_a_readers_whole_way_sets_one_cookie_at_most(site: Site) -> None:
+    asking_newsletter()
+    client = site.client
+    client.get("/courrier")
+    client.post("/s/courrier", data={"email": "lea@example.org"})
+    client.get("/check-inbox")
+    with transaction() as session:
+        signups.handle(session, 1, now=clock.now())
+    steps = [
+        client.post(site.confirm_path()),
+        client.get(f"/p/{site.token(Purpose.PREFERENCES)}"),
+        client.post(f"/p/{site.token(Purpose.PREFERENCES)}", data={"language": "fr", "rhythm": "each", "topic": "*"}),
+        client.post("/preferences", data={"email": "lea@example.org"}),
+        client.post(f"/u/{site.token(Purpose.UNSUBSCRIBE)}"),
+        client.post(f"/u/{site.token(Purpose.UNSUBSCRIBE)}/undo"),
+        client.post(f"{site.confirm_path(made=timedelta(days=8))}/again"),
+    ]
+    assert [one.status_code for one in steps] == [200, 200, 200, 303, 200, 200, 303]
+    assert list(client.cookies.keys()) == [COOKIE]
 
 
 # --- broken links

@@ -79,7 +79,9 @@ def asking_newsletter(**values: object) -> None:
 
 def signup_cookie(request_id: int, *, made: timedelta = timedelta()) -> dict[str, str]:
     """The header of a browser that filled in the form `made` ago."""
-    return {"Cookie": f"{COOKIE}={links.sign_now(Purpose.REQUEST, request_id, clock.now() - made)}"}
+    at = clock.now() - made
+    told = f"{int(at.timestamp())}\n{request_id}\ncourrier\nfr\nlea@example.org"
+    return {"Cookie": f"{COOKIE}={links.seal(Purpose.SIGNUP, told)}"}
 
 
 def pending_reader(address: str = "lea@example.org") -> int:
@@ -95,6 +97,14 @@ def confirmed_reader() -> None:
     """r0@example.org is subscribed, as number 1."""
     with transaction() as session:
         readers(session, newsletters.get(session, "courrier"), 1)
+
+
+def two_newsletters() -> None:
+    """r0@example.org has a second newsletter, as subscription number 2."""
+    confirmed_reader()
+    with transaction() as session:
+        other = a_newsletter(session, "culture", name="Culture")
+        subscriptions.add(session, other, "r0@example.org", language="fr", proof="test", now=clock.now())
 
 
 def ended_reader(reason: EndedReason = EndedReason.UNSUBSCRIBED, *, ago: timedelta = timedelta()) -> None:

@@ -24,7 +24,6 @@ from mailer.models.audience import (
 from mailer.models.content import Newsletter
 from mailer.newsroom import outbox
 
-DAY: Final = timedelta(days=1)
 UNDO_LIFETIME: Final = timedelta(days=30)
 # Why the hash of an erased reader's address is kept; only their own confirmation undoes it.
 ERASED: Final = "erased"
@@ -313,11 +312,14 @@ def truncate(host: str | None) -> str | None:
 
 
 def delete_unconfirmed(session: Session, *, now: datetime) -> int:
-    """Erase subscriptions and sign-ups that were not confirmed while their link worked. Returns how many."""
-    stale = now - links.CONFIRM_LIFETIME - DAY
-    unconfirmed = (Subscription.state == SubscriptionState.PENDING, Subscription.requested_at < stale)
+    """Erase subscriptions that were not confirmed within 7 days of being asked for, last by the form. Returns how many."""
+    stale = now - links.CONFIRM_LIFETIME
+    is_asked_again = select(SignupRequest.id).where(SignupRequest.subscription_id == Subscription.id).exists()
+    is_stale = Subscription.requested_at <= stale
     orphan = ~select(Subscription.id).where(Subscription.subscriber_id == Subscriber.id).exists()
-    session.execute(delete(SignupRequest).where(SignupRequest.created_at < stale))
+    # First the forms: one that is left is younger, and the link that it was answered by still works.
+    session.execute(delete(SignupRequest).where(SignupRequest.created_at <= stale))
+    unconfirmed = (Subscription.state == SubscriptionState.PENDING, is_stale, ~is_asked_again)
     gone = session.execute(delete(Subscription).where(*unconfirmed).returning(Subscription.id)).scalars().all()
-    session.execute(delete(Subscriber).where(orphan, Subscriber.created_at < stale))
+    session.execute(delete(Subscriber).where(orphan, Subscriber.created_at <= stale))
     return len(gone)

@@ -34,6 +34,7 @@ class Mail:
     compiled: message.CompiledMessage
     personal: message.CompiledMessage | None = None
     variant_id: int
+    newsletter_id: int
     kind: MailKind
     sender: str
     language: str
@@ -113,6 +114,7 @@ def _compile(session: Session, variant_id: int, *, signers: Sequence[dkim.Signer
         compiled=compiled,
         personal=_encode(variant, _counted_by_reader(variant), signers) if Tracked.READERS in variant.tracks else None,
         variant_id=variant_id,
+        newsletter_id=variant.newsletter_id,
         kind=variant.kind,
         sender=sender,
         language=variant.language,
@@ -168,25 +170,34 @@ def _fill(mail: Mail, one: deliveries.Recipient) -> bytes:
     reader = message.Reader(
         address=one.address,
         since=_since(mail.language, one.confirmed_at.date()) if one.confirmed_at else "",
-        confirm="" if issue_id else _confirmation(mail.kind, one, now=now),
+        confirm="" if issue_id else _confirmation(mail, one, now=now),
         unsubscribe=links.sign(links.Purpose.UNSUBSCRIBE, row, issue_id),
         oneclick=links.sign(links.Purpose.ONE_CLICK, row, issue_id),
         preferences=links.sign(links.Purpose.PREFERENCES, row),
         tracker="" if compiled is mail.compiled else tracked.reader_token(row, mail.variant_id),
+        network=_network(mail.kind, one),
         message_id=links.message_id(one.delivery_id, mail.domain),
         fields={name: _value(one, name) for name in mail.fields},
     )
     return compiled.fill(reader, now=now)
 
 
-def _confirmation(kind: MailKind, one: deliveries.Recipient, *, now: datetime) -> str:
+def _confirmation(mail: Mail, one: deliveries.Recipient, *, now: datetime) -> str:
     """Make the token of the one link that a confirmation or notice is mailed for."""
-    if kind == MailKind.DESK_ACCOUNT:
+    if mail.kind == MailKind.DESK_ACCOUNT:
         return links.sign_now(links.Purpose.ACCOUNT_MAILED, one.delivery_id, now)
-    if kind == MailKind.CHANGE_ADDRESS:
+    if mail.kind == MailKind.CHANGE_ADDRESS:
         return links.sign_now(links.Purpose.CHANGE_ADDRESS, one.delivery_id, now)
-    purpose = links.Purpose.MANAGE if kind == MailKind.MANAGE else links.Purpose.CONFIRM
-    return links.sign_now(purpose, one.subscription_id, now)
+    if mail.kind == MailKind.MANAGE:
+        return links.sign_now(links.Purpose.MANAGE, one.subscription_id, now)
+    return links.sign_confirmation(one.subscription_id, mail.newsletter_id, now)
+
+
+def _network(kind: MailKind, one: deliveries.Recipient) -> str:
+    """Tell from which network the sign-up form came that this mail answers, for the header Form-Sub: as far as it is kept."""
+    if kind not in (MailKind.CONFIRM, MailKind.ALREADY) or not one.network:
+        return ""
+    return f";ip={one.network.partition('/')[0]}"
 
 
 def _value(one: deliveries.Recipient, field: str) -> str:

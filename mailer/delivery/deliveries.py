@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, literal, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from mailer.delivery import tallies
-from mailer.models.audience import Subscriber, Subscription, SubscriptionState
+from mailer.models.audience import SignupRequest, Subscriber, Subscription, SubscriptionState
 from mailer.models.content import Issue, IssueState, MailKind, Variant
 from mailer.models.deliveries import Batch, BatchState, Deferral, Delivery, DeliveryOutcome, Outcome
 
@@ -54,6 +54,8 @@ class Recipient:
     first_deferred_at: datetime | None
     reason: str | None
     name: str | None = None
+    # Of a confirmation or notice: where the last form for this subscription came from.
+    network: str | None = None
     agrees_to_tracking: bool = False
     attributes: Mapping[str, str] = field(default_factory=dict)
 
@@ -180,6 +182,7 @@ def recipients(session: Session, claim: Claim, *, now: datetime) -> Sequence[Rec
             Variant.kind,
             last.c.attempts,
             last.c.first_at,
+            _network(claim),
         )
         .join(Variant, Variant.id == Delivery.variant_id)
         .outerjoin(Subscription, Subscription.id == Delivery.subscription_id)
@@ -311,6 +314,13 @@ def _update_claimed(session: Session, claim: Claim, **values: object) -> None:
         raise LeaseLost(f"batch {claim.batch_id} was taken over from {claim.owner}")
 
 
+def _network(claim: Claim) -> ColumnElement[Any]:
+    if claim.issue_id is not None:
+        return null()
+    newest = select(SignupRequest.network).where(SignupRequest.subscription_id == Delivery.subscription_id)
+    return newest.order_by(SignupRequest.id.desc()).limit(1).scalar_subquery()
+
+
 def _recipient(row: Sequence[Any]) -> Recipient:
     # In the order of the query in `recipients`; by name it would cost as much as sending's own bookkeeping.
     (
@@ -326,6 +336,7 @@ def _recipient(row: Sequence[Any]) -> Recipient:
         kind,
         attempts,
         first_at,
+        network,
     ) = row
     return Recipient(
         delivery_id=delivery_id,
@@ -337,6 +348,7 @@ def _recipient(row: Sequence[Any]) -> Recipient:
         first_deferred_at=first_at,
         reason=_reason_against(subscription_id, state, kind),
         name=name,
+        network=network,
         agrees_to_tracking=agreed_at is not None,
         attributes=attributes or {},
     )

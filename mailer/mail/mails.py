@@ -26,6 +26,8 @@ from mailer.models.tracking import Tracked, VariantLink
 # The reader of a preview.
 EXAMPLE_NAME: Final = "Léa Martin"
 EXAMPLE_ADDRESS: Final = "lea@example.org"
+# Mails that whoever fills in a form can have sent to somebody else.
+_BY_FORM: Final = (MailKind.CONFIRM, MailKind.ALREADY, MailKind.MANAGE, MailKind.CHANGE_ADDRESS)
 # Where the one link of a mail to a single reader leads, if not to the page that confirms a subscription.
 _CONFIRM_WORDS: Final = {MailKind.MANAGE: "account", MailKind.CHANGE_ADDRESS: "address"}
 
@@ -94,7 +96,7 @@ def notice_variant(
         __version__,
         kind.value,
         language,
-        _sender_headers(newsletter),
+        _notice_headers(newsletter, kind, nonce="0" * 12),
         context,
         rendering.fingerprint(kind.value, _folders()),
     ]
@@ -210,7 +212,7 @@ def _notice(newsletter: Newsletter, kind: MailKind, language: str, context: Mapp
         "kind": kind,
         "language": language,
         "nonce": nonce,
-        "headers": {**_sender_headers(newsletter), "Auto-Submitted": "auto-generated"},
+        "headers": _notice_headers(newsletter, kind, nonce=nonce),
         "subject": rendered.subject,
         "html": rendered.html,
         "text": rendered.text,
@@ -265,6 +267,14 @@ def _sender_headers(newsletter: Newsletter) -> dict[str, str]:
     headers = {"From": message.mailbox(newsletter.sender_name, newsletter.sender_address, header="From")}
     if newsletter.reply_to:
         headers["Reply-To"] = f"<{newsletter.reply_to}>"
+    return headers
+
+
+def _notice_headers(newsletter: Newsletter, kind: MailKind, *, nonce: str) -> dict[str, str]:
+    headers = {**_sender_headers(newsletter), "Auto-Submitted": "auto-generated"}
+    if kind in _BY_FORM:
+        # draft-levine-mailbomb-header: mail servers find floods of such mails by it.
+        headers["Form-Sub"] = f"v=1{message.placeholder(nonce, 'network')}"
     return headers
 
 

@@ -32,6 +32,7 @@ SLOTS: Final = (
     "mailbox",
     "preferences",
     "tracker",
+    "network",
     "date",
     "messageid",
 )
@@ -43,6 +44,7 @@ HEADER_ORDER: Final = (
     "Date",
     "Message-ID",
     "Auto-Submitted",
+    "Form-Sub",
     "List-Id",
     "List-Unsubscribe",
     "List-Unsubscribe-Post",
@@ -65,7 +67,7 @@ _DATE: Final[_Slot] = ("date", str.encode)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reader:
-    """The values of one copy. Tokens are URL-safe text; `since` is a date in words.
+    """The values of one copy. Tokens are URL-safe text; `since` is a date in words, `network` the end of the header Form-Sub.
 
     `fields` are the values of merge fields by name: each one line, of which nothing is read but its characters.
     """
@@ -77,6 +79,7 @@ class Reader:
     oneclick: str = ""
     preferences: str = ""
     tracker: str = ""
+    network: str = ""
     message_id: str
     fields: Mapping[str, str] = field(default_factory=dict)
 

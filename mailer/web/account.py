@@ -19,7 +19,7 @@ from mailer.db import transaction
 from mailer.issues import schedules
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.newsroom import newsletters
-from mailer.web import dependencies, errors, pages, rhythm
+from mailer.web import dependencies, errors, faces, pages, rhythm
 
 router = APIRouter()
 
@@ -143,7 +143,7 @@ def erase(request: Request, token: str) -> Response:
     try:
         with transaction() as session:
             subscription = _open(session, token)
-            newsletter = pages.publication(subscription.newsletter)
+            newsletter = faces.publication(subscription.newsletter)
             language = dependencies.language(request, subscription.language)
             readers.erase(session, subscription.subscriber_id, now=clock.now())
     except Expired:
@@ -233,7 +233,7 @@ def _account(
 ) -> Response:
     language = dependencies.language(request, subscription.language)
     listed = [
-        (pages.publication(one.newsletter), _state(one, language=language), _path(one), _tracking(one))
+        (faces.publication(one.newsletter), _state(one, language=language), _path(one), _tracking(one))
         for one in readers.standing(session, subscription.subscriber_id)
     ]
     return _page(
@@ -257,7 +257,7 @@ def _page(
         template,
         language=dependencies.language(request, subscription.language),
         status=status,
-        newsletter=pages.publication(subscription.newsletter),
+        newsletter=faces.publication(subscription.newsletter),
         **{"address": subscription.subscriber.address, **values},
     )
 
@@ -268,10 +268,10 @@ def _expired(request: Request, token: str | None) -> Response:
     return pages.render(request, "account_expired", language=language, status=410, **values)
 
 
-def _house(request: Request) -> tuple[str, pages.Publication | None]:
+def _house(request: Request) -> tuple[str, faces.Publication | None]:
     """Return the language of a page that must not know its reader, and the newsletter if there is but one."""
     with transaction() as session:
-        offered = [pages.publication(one) for one in newsletters.all_newsletters(session)]
+        offered = [faces.publication(one) for one in newsletters.all_newsletters(session)]
     language = dependencies.language(request, *(one.language for one in offered[:1]))
     return language, offered[0] if len(offered) == 1 else None
 

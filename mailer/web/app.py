@@ -20,7 +20,9 @@ from mailer.web import (
     assets,
     collecting,
     confirmation,
+    dead_links,
     errors,
+    faces,
     issues,
     middleware,
     pictures,
@@ -82,10 +84,11 @@ def create_app() -> FastAPI:
             Middleware(middleware.Incidents),
             Middleware(middleware.BodyLimit),
         ],
-        exception_handlers=errors.HANDLERS,
+        exception_handlers=errors.HANDLERS | dead_links.HANDLERS,
     )
     app.state.collector = collecting.Collector()
     app.state.live = live.Live()
+    app.state.faces = faces.Faces()
     for router in ROUTERS:
         app.include_router(router)
     return app

@@ -15,8 +15,7 @@ from mailer import clock, links
 from mailer.audience import signups, subscriptions
 from mailer.db import transaction
 from mailer.models.audience import Subscription, SubscriptionState
-from mailer.newsroom import newsletters
-from mailer.web import collecting, dependencies, pages, public, rhythm
+from mailer.web import collecting, dependencies, faces, pages, preferences, public
 
 router = APIRouter(prefix="/confirm")
 
@@ -37,7 +36,7 @@ def open_link(request: Request, token: str) -> Response:
             request,
             "confirm",
             language=dependencies.language(request, subscription.language),
-            newsletter=pages.publication(subscription.newsletter),
+            newsletter=faces.publication(subscription.newsletter),
             address=subscription.subscriber.address,
             token=token,
         )
@@ -65,9 +64,14 @@ def ask_again(request: Request, token: str) -> Response:
         origin = dependencies.origin(request, source="expired link")
         request_id = signups.request(session, subscription.newsletter_id, asked, origin=origin, now=now)
     collecting.ring_for_signups([request_id])
-    response = RedirectResponse("/check-inbox", status_code=303)
-    typed = dependencies.Typed(slug=subscription.newsletter.slug, language=asked.language, address=asked.address)
-    dependencies.remember_signup(response, request_id, typed, now=now)
+    response = RedirectResponse(pages.keep(request)("/check-inbox"), status_code=303)
+    newsletter = subscription.newsletter
+    dependencies.remember_signup(
+        response,
+        dependencies.Signup(
+            request_id=request_id, at=now, slug=newsletter.slug, language=asked.language, address=asked.address
+        ),
+    )
     return response
 
 
@@ -79,16 +83,16 @@ def _read(session: Session, token: str, *, now: datetime) -> tuple[Subscription,
     try:
         link = links.read_fresh(links.Purpose.CONFIRM, token, lifetime=links.CONFIRM_LIFETIME, now=now)
     except links.TokenExpired as expired:
-        return subscriptions.get(session, expired.token.id), None
-    return subscriptions.get(session, link.id), link.issued_at
+        return subscriptions.get(session, expired.token.subscription_id), None
+    return subscriptions.get(session, link.subscription_id), link.issued_at
 
 
 def _is_same_browser(request: Request, session: Session, subscription: Subscription, *, now: datetime) -> bool:
     if request.method == "HEAD" or dependencies.is_prefetch(request):
         return False
     lifetime = dependencies.SAME_BROWSER_LIFETIME
-    request_id = dependencies.remembered_signup(request, lifetime=lifetime, now=now)
-    return request_id is not None and signups.subscription_of(session, request_id) == subscription.id
+    signup = dependencies.remembered_signup(request, lifetime=lifetime, now=now)
+    return signup is not None and signups.subscription_of(session, signup.request_id) == subscription.id
 
 
 def _confirm(
@@ -107,6 +111,8 @@ def _confirm(
         )
     except subscriptions.SubscriptionGone:
         return _expired(request, subscription, None)
+    # With what was chosen on the form.
+    subscription = subscriptions.get(session, subscription.id)
     return _confirmed(request, session, subscription, is_new=is_new, now=now)
 
 
@@ -115,19 +121,17 @@ def _confirmed(
 ) -> Response:
     language = dependencies.language(request, subscription.language)
     newsletter = subscription.newsletter
-    slot = newsletters.next_slot(newsletter, now=now)
     return pages.render(
         request,
         "confirmed",
         language=language,
-        newsletter=pages.publication(newsletter),
+        newsletter=faces.publication(newsletter),
         is_new=is_new,
         address=subscription.subscriber.address,
-        first_issue=rhythm.moment(language, slot, newsletter.timezone) if slot else None,
+        first_issue=preferences.next_issue(language, subscription, now=now),
         latest_issue=public.latest_issue_path(session, newsletter),
-        subscription_language=subscription.language,
-        language_names=pages.LANGUAGE_NAMES,
         preferences_path=f"/p/{links.sign(links.Purpose.PREFERENCES, subscription.id)}",
+        **preferences.choices(session, subscription, language, now=now),
     )
 
 
@@ -137,8 +141,9 @@ def _expired(request: Request, subscription: Subscription, token: str | None) ->
         "expired",
         language=dependencies.language(request, subscription.language),
         status=410,
-        newsletter=pages.publication(subscription.newsletter),
-        is_confirmation=True,
+        newsletter=faces.publication(subscription.newsletter),
+        is_confirmation=token is not None,
         again=token and f"/confirm/{token}/again",
+        has_form=False,
         offered=[],
     )

@@ -2,7 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from starlette.requests import HTTPConnection, Request
@@ -12,8 +12,8 @@ from mailer import i18n, links, settings
 from mailer.audience import subscriptions
 from mailer.audience.subscriptions import Origin
 
+# The only cookie of readers' pages.
 SIGNUP_COOKIE: Final = "mailer_signup"
-TYPED_COOKIE: Final = "mailer_typed"
 # How long "check your inbox" shows the address that this browser typed.
 TYPED_LIFETIME: Final = timedelta(hours=1)
 # How long the browser that filled in the form confirms without a button (same-browser rule).
@@ -21,9 +21,11 @@ SAME_BROWSER_LIFETIME: Final = timedelta(hours=24)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Typed:
+class Signup:
     """What a browser typed into the form: of a newsletter by its slug, with the form's language."""
 
+    request_id: int
+    at: datetime
     slug: str
     language: str
     address: str
@@ -61,52 +63,36 @@ def client_host(request: HTTPConnection) -> str | None:
     return host
 
 
-def remember_signup(response: Response, request_id: int, typed: Typed, *, now: datetime) -> None:
+def remember_signup(response: Response, signup: Signup) -> None:
     """Let this browser be recognised as the one that filled in the form, and show for an hour what it typed."""
-    seconds = int(now.timestamp())
-    sealed = links.seal(links.Purpose.TYPED, f"{seconds}\n{typed.slug}\n{typed.language}\n{typed.address}")
-    _set_cookie(
-        response, SIGNUP_COOKIE, links.sign_now(links.Purpose.REQUEST, request_id, now), lifetime=SAME_BROWSER_LIFETIME
+    told = (int(signup.at.timestamp()), signup.request_id, signup.slug, signup.language, signup.address)
+    response.set_cookie(
+        SIGNUP_COOKIE,
+        links.seal(links.Purpose.SIGNUP, "\n".join(str(one) for one in told)),
+        max_age=int(SAME_BROWSER_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=settings.load().public_url.startswith("https://"),
     )
-    _set_cookie(response, TYPED_COOKIE, sealed, lifetime=TYPED_LIFETIME)
 
 
-def typed_lately(request: Request, *, now: datetime) -> Typed | None:
-    """Return what this browser typed into the form within the hour, if anything."""
+def remembered_signup(request: Request, *, lifetime: timedelta, now: datetime) -> Signup | None:
+    """Return the sign-up that this browser made within `lifetime`, if any."""
     try:
-        opened = links.unseal(links.Purpose.TYPED, request.cookies.get(TYPED_COOKIE, ""))
+        opened = links.unseal(links.Purpose.SIGNUP, request.cookies.get(SIGNUP_COOKIE, ""))
     except links.TokenInvalid:
         return None
-    seconds, slug, language_, address = opened.split("\n")
-    if now.timestamp() - int(seconds) > TYPED_LIFETIME.total_seconds():
+    seconds, request_id, slug, language_, address = opened.split("\n")
+    at = datetime.fromtimestamp(int(seconds), UTC)
+    if now - at > lifetime:
         return None
-    return Typed(slug=slug, language=language_, address=address)
-
-
-def remembered_signup(request: Request, *, lifetime: timedelta, now: datetime) -> int | None:
-    """Return the id of the sign-up that this browser made within `lifetime`, if any."""
-    try:
-        token = request.cookies.get(SIGNUP_COOKIE, "")
-        return links.read_fresh(links.Purpose.REQUEST, token, lifetime=lifetime, now=now).id
-    except (links.TokenInvalid, links.TokenExpired):
-        return None
+    return Signup(request_id=int(request_id), at=at, slug=slug, language=language_, address=address)
 
 
 def is_prefetch(request: Request) -> bool:
     """Tell whether a browser fetches the page in advance, without anybody having asked for it."""
     hints = (request.headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
     return any("prefetch" in hint or "prerender" in hint or "preview" in hint for hint in hints)
-
-
-def _set_cookie(response: Response, name: str, value: str, *, lifetime: timedelta) -> None:
-    response.set_cookie(
-        name,
-        value,
-        max_age=int(lifetime.total_seconds()),
-        httponly=True,
-        samesite="lax",
-        secure=settings.load().public_url.startswith("https://"),
-    )
 
 
 def _accepted(header: str) -> list[str]:

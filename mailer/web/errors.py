@@ -1,4 +1,4 @@
-"""From what went wrong to a page that says what to do. The one place where exceptions become HTTP."""
+"""From what went wrong to a page that says what to do: exceptions become HTTP here, those of links in dead_links.py."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -11,12 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mailer import links
-from mailer.audience import readers, subscriptions
-from mailer.db import transaction
 from mailer.issues import issues
 from mailer.newsroom import newsletters
-from mailer.web import dependencies, pages, problems
+from mailer.web import dependencies, faces, pages, problems
 
 # Title and advice by status; others get those of 400.
 MESSAGES: Final = {
@@ -26,7 +23,10 @@ MESSAGES: Final = {
     408: ("That took too long", "The connection is slow or was cut. Try again."),
     413: ("That is too much", "What was sent is longer than any form here. Go back and shorten it."),
     422: ("Part of the form can’t be read", "Go back and fill it in again."),
-    429: ("Too many attempts", "Try again in 10 minutes."),
+    429: (
+        "Too many attempts, try again in 10 minutes",
+        "Many requests came from where you are. This pause keeps robots out; you need do nothing else.",
+    ),
     500: ("A problem on our side", "It is not your doing. Try again in a few minutes."),
     503: ("We will be back in a few minutes", "The service is interrupted for a moment. Try again soon."),
 }
@@ -34,44 +34,22 @@ MESSAGES: Final = {
 log = structlog.get_logger()
 
 
-def page(request: Request, status: int, *, incident: str | None = None) -> Response:
-    """Build the page for a status. `incident` is a name that the operator finds in the log. Talks to nobody."""
+def page(request: Request, status: int, *, incident: str | None = None, reads: bool = True) -> Response:
+    """Build the page for a status, as the newsletter looks that the address names, or else the publisher.
+
+    `incident` is a name that the operator finds in the log. `reads` False: without asking the database.
+    """
     if request.url.path.startswith(problems.PREFIX):
         return problems.of_status(status, incident=incident)
     title, advice = MESSAGES.get(status, MESSAGES[400])
-    language = dependencies.language(request)
-    values = {"title": title, "advice": advice, "incident": incident, "here": _here(request)}
-    return pages.render(request, "error", language=language, status=status, **values)
+    look = faces.of(request)
+    newsletter, house = look.named_by(request, reads=reads), look.house(reads=reads)
+    language = dependencies.language(request, newsletter.language if newsletter else None)
+    values = {"title": title, "advice": advice, "incident": incident, "newsletter": newsletter, "face": house}
+    return pages.render(request, "error", language=language, status=status, here=here(request), **values)
 
 
-def link_broken(request: Request) -> Response:
-    """Explain that a link was cut or changed, and how to get a new one (R6)."""
-    is_confirmation = request.url.path.startswith("/confirm/")
-    return _start_again(request, "broken", status=404, is_confirmation=is_confirmation)
-
-
-def link_expired(request: Request) -> Response:
-    """Explain that a link is too old, when nothing else is known of it."""
-    is_confirmation = request.url.path.startswith("/confirm/")
-    return _start_again(request, "expired", status=410, is_confirmation=is_confirmation, again=None)
-
-
-def _start_again(request: Request, template: str, *, status: int, **values: object) -> Response:
-    with transaction() as session:
-        offered = [pages.publication(one) for one in newsletters.all_newsletters(session)]
-    return pages.render(
-        request,
-        template,
-        language=dependencies.language(request, *(one.language for one in offered[:1])),
-        status=status,
-        newsletter=offered[0] if len(offered) == 1 else None,
-        offered=offered,
-        here=_here(request),
-        **values,
-    )
-
-
-def _here(request: Request) -> str | None:
+def here(request: Request) -> str | None:
     """Return where the same page is in another language; None after a form. Never the address of another site."""
     return quote(f"/{request.url.path.lstrip('/')}") if request.method in ("GET", "HEAD") else None
 
@@ -93,17 +71,9 @@ def _not_found(request: Request, _error: Exception) -> Response:
     return page(request, 404)
 
 
-def _broken(request: Request, _error: Exception) -> Response:
-    return link_broken(request)
-
-
-def _gone(request: Request, _error: Exception) -> Response:
-    return link_expired(request)
-
-
 def _unavailable(request: Request, error: Exception) -> Response:
     log.error("database unavailable", error=type(error).__qualname__)
-    response = page(request, 503)
+    response = page(request, 503, reads=False)
     response.headers["Retry-After"] = "60"
     return response
 
@@ -113,9 +83,5 @@ HANDLERS: Final[dict[int | type[Exception], Callable[[Request, Any], Any]]] = {
     RequestValidationError: _unreadable,
     newsletters.NewsletterNotFound: _not_found,
     issues.IssueNotFound: _not_found,
-    links.TokenInvalid: _broken,
-    links.TokenExpired: _gone,
-    subscriptions.SubscriptionNotFound: _gone,
-    readers.ReaderNotFound: _gone,
     OperationalError: _unavailable,
 }

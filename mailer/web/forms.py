@@ -20,7 +20,7 @@ from mailer.issues import schedules
 from mailer.mail import brand
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
-from mailer.web import errors, middleware, pages, public, rhythm
+from mailer.web import errors, faces, middleware, pages, public, rhythm
 
 # A form that was shown longer ago is shown again.
 STAMP_LIFETIME: Final = timedelta(days=1)
@@ -109,24 +109,38 @@ def show(
         "frame" if typed.frame else "form",
         language=filled.language,
         status=422 if question else 200,
-        newsletter=_publication(filled),
         promise=rhythm.promise(filled.language, public.schedule_of(newsletter)),
         latest_issue=public.latest_issue_path(session, newsletter),
-        email=typed.email[: addresses.MAX_LENGTH],
-        carried=_carried(filled, shown_at=_shown_at(typed, now=now, is_new=question is None)),
-        topics=_topics(session, filled) if newsletter.asks_topics else [],
-        rhythms=_rhythms(filled, now=now) if newsletter.asks_rhythm else [],
-        error=None if question is None or question.suggestion else question.message,
-        suggestion=question.suggestion if question else None,
-        offers_tracking=newsletter.tracks_readers,
-        is_tracked=bool(typed.tracking),
-        has_proof=settings.load().proof_of_work,
         is_sent=False,
         notice=None,
         here=_here(filled),
         is_public=question is None and not typed.frame,
+        **values(session, filled, now=now, question=question),
     )
     return _with_policy(response, filled)
+
+
+def values(session: Session, filled: Filled, *, now: datetime, question: Questioned | None = None) -> dict[str, object]:
+    """Return what a page needs that holds the form itself (_signup.html)."""
+    typed, newsletter = filled.typed, filled.newsletter
+    return {
+        "newsletter": _publication(filled),
+        "email": typed.email[: addresses.MAX_LENGTH],
+        "carried": _carried(filled, shown_at=_shown_at(typed, now=now, is_new=question is None)),
+        "topics": _topics(session, filled) if newsletter.asks_topics else [],
+        "rhythms": _rhythms(filled, now=now) if newsletter.asks_rhythm else [],
+        "error": None if question is None or question.suggestion else question.message,
+        "suggestion": question.suggestion if question else None,
+        "offers_tracking": newsletter.tracks_readers,
+        "is_tracked": bool(typed.tracking),
+        "has_proof": settings.load().proof_of_work,
+    }
+
+
+def with_proof(response: Response) -> Response:
+    """Let a page that holds the form run the script that calculates, if the form asks for it."""
+    response.headers["Content-Security-Policy"] = _policy()
+    return response
 
 
 def thank(request: Request, filled: Filled) -> Response:
@@ -155,11 +169,9 @@ def too_many(request: Request, filled: Filled) -> Response:
     elif filled.typed.frame:
         response = _notice(request, filled, title, status=429, is_sent=False)
     else:
-        values = {"title": title, "advice": advice, "incident": None, "here": None}
+        told = {"title": title, "advice": advice, "incident": None, "here": None}
         publication = _publication(filled)
-        response = pages.render(
-            request, "error", language=filled.language, status=429, newsletter=publication, **values
-        )
+        response = pages.render(request, "error", language=filled.language, status=429, newsletter=publication, **told)
     response.headers["Retry-After"] = str(RETRY_SECONDS)
     return response
 
@@ -191,7 +203,9 @@ def _policy() -> str:
 
 
 def _with_policy(response: Response, filled: Filled) -> Response:
-    response.headers["Content-Security-Policy"] = frame_policy(filled.newsletter) if filled.typed.frame else _policy()
+    if not filled.typed.frame:
+        return with_proof(response)
+    response.headers["Content-Security-Policy"] = frame_policy(filled.newsletter)
     return response
 
 
@@ -223,13 +237,13 @@ def _did_you_mean(language: str, address: str) -> str:
     return i18n.gettext(language, "Did you mean {address}?", address=address)
 
 
-def _publication(filled: Filled) -> pages.Publication:
-    made = pages.publication(filled.newsletter)
+def _publication(filled: Filled) -> faces.Publication:
+    made = faces.publication(filled.newsletter)
     color = _color(filled.typed)
     if not color:
         return made
     chosen = brand.palette(f"#{color}")
-    return pages.recolored(made, chosen)
+    return faces.recolored(made, chosen)
 
 
 def _color(typed: SignupForm) -> str:

@@ -22,7 +22,7 @@ from mailer.issues.archive import Published
 from mailer.mail import brand
 from mailer.models.content import Issue, Newsletter
 from mailer.newsroom import newsletters
-from mailer.web import dependencies, pages, public
+from mailer.web import dependencies, faces, pages, public
 
 router = APIRouter()
 
@@ -46,10 +46,10 @@ Number = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 @router.api_route("/i/{issue_id}", methods=["GET", "HEAD"])
-def issue(issue_id: Annotated[int, Path(ge=1, lt=2**63)]) -> Response:
+def issue(request: Request, issue_id: Annotated[int, Path(ge=1, lt=2**63)]) -> Response:
     """Show an issue by the address that stands in its mails."""
     with transaction() as session:
-        return _issue(session, issue_id)
+        return _issue(request, session, issue_id)
 
 
 @router.api_route("/archive", methods=["GET", "HEAD"])
@@ -72,7 +72,7 @@ def listed(request: Request, slug: str, before: int = 0) -> Response:
             request,
             "archive",
             language=language,
-            newsletter=pages.publication(newsletter),
+            newsletter=faces.publication(newsletter),
             months=_by_month(language, newsletter, found[:PAGE_LENGTH]),
             older=_older(request, slug, found[PAGE_LENGTH - 1].number) if len(found) > PAGE_LENGTH else None,
             newest=_keep(request, f"/{slug}/archive") if limit is not None else None,
@@ -127,37 +127,45 @@ def sitemap(request: Request) -> Response:
 
 
 @router.api_route("/{slug}/{number:int}", methods=["GET", "HEAD"])
-def by_number(slug: str, number: Number) -> Response:
+def by_number(request: Request, slug: str, number: Number) -> Response:
     """Show an issue by its newsletter and number."""
     with transaction() as session:
         issue_id = archive.find(session, public.find(session, slug), number)
         if issue_id is None:
             raise issues.IssueNotFound(f"“{slug}” has no issue {number}.")
-        return _issue(session, issue_id)
+        return _issue(request, session, issue_id)
 
 
-def _issue(session: Session, issue_id: int) -> Response:
+def _issue(request: Request, session: Session, issue_id: int) -> Response:
     found = issues.get(session, issue_id)
     if found.web_html is None or found.started_at is None:
         raise issues.IssueNotFound(f"Issue {issue_id} was not sent.")
     is_public = found.newsletter.is_indexable and found.state in archive.LISTED
     headers = {"Content-Security-Policy": ISSUE_POLICY, "Cache-Control": _FOR_A_WHILE}
     headers |= {} if is_public else {"X-Robots-Tag": "noindex"}
-    return HTMLResponse(_with_frame(session, found, is_public=is_public), headers=headers)
+    return HTMLResponse(_with_frame(request, session, found, is_public=is_public), headers=headers)
 
 
-def _with_frame(session: Session, found: Issue, *, is_public: bool) -> str:
-    """Put into an issue's public copy what a page has and a mail has not: where it belongs, and what is around it."""
+def _with_frame(request: Request, session: Session, found: Issue, *, is_public: bool) -> str:
+    """Put into an issue's public copy what a page has and a mail has not: where it belongs, and what is around it.
+
+    The copy is in the newsletter's language, and what is put around it in the one that ?lang= asks for.
+    """
     newsletter = found.newsletter
     before, after = archive.neighbours(session, found)
     colors = brand.palette(newsletter.brand_color, newsletter.brand_color_dark)
+    here = f"/{newsletter.slug}/{found.number}"
+    language = dependencies.chosen_language(request) or newsletter.language
     values = {
-        "_": pages.translation(newsletter.language),
+        "_": pages.translation(language),
+        "language": language,
+        "languages": pages.languages(here),
+        "keep": pages.keep(request),
         "newsletter": newsletter,
         "colors": colors,
         "title": archive.title(found),
         "description": archive.preview_text(found),
-        "url": links.url(f"/{newsletter.slug}/{found.number}"),
+        "url": links.url(here),
         "root": links.url(""),
         "picture": archive.picture_url(session, found.id),
         "before": before,

@@ -8,6 +8,7 @@ import traceback
 from typing import Final
 
 import structlog
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -93,7 +94,8 @@ class Incidents:
             frames = traceback.format_tb(error.__traceback__)
             log.error("unexpected error", incident=incident, error=type(error).__qualname__, traceback="".join(frames))
             if not has_started:
-                await errors.page(Request(scope), 500, incident=incident)(scope, receive, send)
+                response = await run_in_threadpool(errors.page, Request(scope), 500, incident=incident)
+                await response(scope, receive, send)
 
 
 class BodyLimit:
@@ -112,10 +114,10 @@ class BodyLimit:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await _read_body(Headers(scope=scope), receive, limit)
         except _TooLarge:
-            await errors.page(Request(scope), 413)(scope, receive, send)
+            await (await run_in_threadpool(errors.page, Request(scope), 413))(scope, receive, send)
             return
         except TimeoutError:
-            await errors.page(Request(scope), 408)(scope, receive, send)
+            await (await run_in_threadpool(errors.page, Request(scope), 408))(scope, receive, send)
             return
         if body is not None:
             await self._app(scope, _replay(body, receive), send)

@@ -3,85 +3,56 @@
 import functools
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from mailer import i18n, links, settings
-from mailer.mail import brand
-from mailer.models.content import Newsletter
-from mailer.web import dependencies
+from mailer import i18n, links
+from mailer.web import dependencies, faces
 
 FOLDER: Final = Path(__file__).parent
 LANGUAGE_NAMES: Final = {"fr": "Français", "en": "English", "ru": "Русский", "kk": "Қазақша"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Publication:
-    """What a page says of a newsletter: its name above the page, its publisher below."""
-
-    slug: str
-    name: str
-    description: str
-    language: str
-    site_url: str
-    sender_address: str
-    publisher: str
-    postal_address: str
-    brand_url: str
-    is_counted: bool
-
-
-def publication(newsletter: Newsletter) -> Publication:
-    """Take from a newsletter what pages show."""
-    colors = brand.palette(newsletter.brand_color, newsletter.brand_color_dark)
-    return Publication(
-        slug=newsletter.slug,
-        name=newsletter.name,
-        description=newsletter.description,
-        language=newsletter.language,
-        site_url=newsletter.site_url,
-        sender_address=newsletter.sender_address,
-        publisher=newsletter.publisher,
-        postal_address=newsletter.postal_address,
-        brand_url=_brand_url(colors),
-        is_counted=newsletter.tracks_clicks or newsletter.tracks_opens,
-    )
-
-
-def recolored(one: Publication, colors: brand.Palette) -> Publication:
-    """Return the same in other colours."""
-    return replace(one, brand_url=_brand_url(colors))
-
-
 def render(request: Request, template: str, *, language: str, status: int = 200, **values: object) -> HTMLResponse:
     """Render templates/public/`template`.html with plain values.
 
-    Values that every page may have: `newsletter` (a Publication or None), `here` (the path that the language links lead
-    to, if not this one; None for no such links), `is_public` (True if search engines may list the page).
+    Values that every page may have: `newsletter` (a Publication or None for the publisher's own page; then it may ask the
+    database), `here` (the path that the language links lead to, if not this one; None for no such links), `is_public`
+    (True if search engines may list the page).
     """
     here = values.pop("here", request.url.path)
+    newsletter = values.pop("newsletter", None)
     context: dict[str, object] = {
-        "newsletter": None,
         "is_public": False,
         **values,
+        "newsletter": newsletter,
+        "face": newsletter or (values["face"] if "face" in values else faces.of(request).house()),
         "language": language,
-        "languages": [(code, name, _with_query(str(here), lang=code)) for code, name in LANGUAGE_NAMES.items() if here],
-        "host": settings.load().public_host,
+        "languages": languages(str(here)) if here else [],
         "_": translation(language),
         "ngettext": plural_translation(language),
         "link_days": links.CONFIRM_LIFETIME.days,
-        "keep": functools.partial(_with_query, lang=dependencies.chosen_language(request)),
+        "keep": keep(request),
     }
     html = environment().get_template(f"public/{template}.html").render(context)
     headers = {} if context["is_public"] else {"X-Robots-Tag": "noindex"}
     return HTMLResponse(html, status_code=status, headers=headers | {"Vary": "Accept-Language"})
+
+
+def languages(here: str) -> list[tuple[str, str, str]]:
+    """List what the switch between languages offers at a path: code, name, address."""
+    return [(code, name, _with_query(here, lang=code)) for code, name in LANGUAGE_NAMES.items()]
+
+
+def keep(request: Request) -> Callable[[str], str]:
+    """Return what adds to a path the language that the page was asked for in its address."""
+    return functools.partial(_with_query, lang=dependencies.chosen_language(request))
 
 
 def translation(language: str) -> Callable[..., Markup]:
@@ -116,17 +87,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(static_url=static_url, link=_link, strong=_strong)
+    made.globals.update(static_url=static_url, link=_link, mail_link=_mail_link, strong=_strong)
     return made
-
-
-def _brand_url(colors: brand.Palette) -> str:
-    return f"/static/brand/{colors.light[1:]}-{colors.dark[1:]}.css"
 
 
 def _link(path: str, text: str) -> Markup:
     """Write a link that stands inside a translated sentence."""
     return Markup('<a href="{}">{}</a>').format(path, text)
+
+
+def _mail_link(address: str) -> Markup:
+    return Markup('<a href="mailto:{}">{}</a>').format(quote(address, safe="@"), address)
 
 
 def _strong(text: str) -> Markup:

@@ -18,7 +18,7 @@ from mailer.issues import schedules
 from mailer.models.audience import Subscription, SubscriptionState
 from mailer.models.choices import Rhythm, Topic
 from mailer.newsroom import newsletters
-from mailer.web import dependencies, errors, pages, rhythm, zones
+from mailer.web import dependencies, errors, faces, forms, pages, rhythm, zones
 
 router = APIRouter(prefix="/p")
 
@@ -103,6 +103,38 @@ def save(
         return _page(request, session, subscription, token, is_saved=True)
 
 
+def next_issue(language: str, subscription: Subscription, *, now: datetime) -> str | None:
+    """Say when a reader's next issue arrives, in the zone that they chose; None if it is not certain."""
+    until = subscription.paused_until if subscription.paused_until and subscription.paused_until > now else None
+    slot = newsletters.next_slot(subscription.newsletter, now=until or now)
+    if slot is None or subscription.rhythm != Rhythm.EACH:
+        return None
+    if subscription.hour is None or subscription.timezone is None:
+        return rhythm.moment(language, slot, subscription.newsletter.timezone)
+    moment = hours.arrival(slot, subscription.hour, subscription.timezone)
+    return rhythm.moment(language, moment, subscription.timezone)
+
+
+def choices(
+    session: Session, subscription: Subscription, language: str, *, now: datetime, has_no_topic: bool = False
+) -> dict[str, Any]:
+    """Return what a page needs that shows what a reader can choose (_choices.html), as they have it now."""
+    zone = schedules.zone(subscription.newsletter.timezone)
+    until = subscription.paused_until if subscription.paused_until and subscription.paused_until > now else None
+    today = now.astimezone(zone)
+    return {
+        "subscription_language": subscription.language,
+        "language_names": pages.LANGUAGE_NAMES,
+        **_topics(session, subscription, language, has_no_topic=has_no_topic),
+        "is_tracked": subscription.tracking_agreed_at is not None,
+        "rhythms": _rhythms(subscription, language, now=now),
+        "paused_until": until.astimezone(zone).date().isoformat() if until else "",
+        "first_day": (today + timedelta(days=1)).date().isoformat(),
+        "last_day": (today + wishes.LONGEST_PAUSE).date().isoformat(),
+        **_arrivals(subscription, language),
+    }
+
+
 def _told(known: list[Topic], ticked: list[str]) -> tuple[str, ...]:
     """Return the topics that exist of those that were ticked; all of them are the same as none."""
     if ALL_TOPICS in ticked:
@@ -120,12 +152,11 @@ def _moment(day: str, timezone: str, *, now: datetime) -> datetime | None:
     return min(until, now + wishes.LONGEST_PAUSE) if until > now else None
 
 
-def _arrival_words(language: str, subscription: Subscription, slot: datetime) -> str:
-    """Say when the issue of a slot reaches the reader, in the zone that they chose."""
-    if subscription.hour is None or subscription.timezone is None:
-        return rhythm.moment(language, slot, subscription.newsletter.timezone)
-    moment = hours.arrival(slot, subscription.hour, subscription.timezone)
-    return rhythm.moment(language, moment, subscription.timezone)
+def _rhythms(subscription: Subscription, language: str, *, now: datetime) -> list[tuple[str, str, bool]]:
+    """Return the rhythms that differ from the newsletter's own, and the one that the reader has."""
+    offered = forms.offered_rhythms(subscription.newsletter, now=now)
+    shown = [one for one in Rhythm if one in offered or one == subscription.rhythm]
+    return [(one.value, rhythm.choice(language, one), one == subscription.rhythm) for one in shown]
 
 
 def _arrivals(subscription: Subscription, language: str) -> dict[str, Any]:
@@ -167,32 +198,20 @@ def _page(
 ) -> Response:
     unsubscribe_path = f"/u/{links.sign(links.Purpose.UNSUBSCRIBE, subscription.id)}"
     if subscription.state == SubscriptionState.ENDED:
-        return RedirectResponse(unsubscribe_path, status_code=303)
+        return RedirectResponse(pages.keep(request)(unsubscribe_path), status_code=303)
     language = dependencies.language(request, subscription.language)
-    newsletter, now = subscription.newsletter, clock.now()
-    until = subscription.paused_until if subscription.paused_until and subscription.paused_until > now else None
-    slot = newsletters.next_slot(newsletter, now=until or now)
-    is_certain = slot is not None and subscription.rhythm == Rhythm.EACH
-    zone = schedules.zone(newsletter.timezone)
     return pages.render(
         request,
         "preferences",
         language=language,
         status=422 if has_no_topic else 200,
-        newsletter=pages.publication(newsletter),
+        newsletter=faces.publication(subscription.newsletter),
         address=addresses.mask(subscription.subscriber.address),
-        next_issue=_arrival_words(language, subscription, slot) if slot and is_certain else None,
+        next_issue=next_issue(language, subscription, now=clock.now()),
         is_saved=is_saved,
-        subscription_language=subscription.language,
-        language_names=pages.LANGUAGE_NAMES,
-        **_topics(session, subscription, language, has_no_topic=has_no_topic),
-        is_tracked=subscription.tracking_agreed_at is not None,
-        rhythms=[(one.value, rhythm.choice(language, one), one == subscription.rhythm) for one in Rhythm],
-        paused_until=until.astimezone(zone).date().isoformat() if until else "",
-        **_arrivals(subscription, language),
-        first_day=(now.astimezone(zone) + timedelta(days=1)).date().isoformat(),
         token=token,
         unsubscribe_path=unsubscribe_path,
+        **choices(session, subscription, language, now=clock.now(), has_no_topic=has_no_topic),
     )
 
 

@@ -9,7 +9,7 @@ from mailer.db import transaction
 from mailer.issues import issues
 from mailer.models.content import IssueState, Newsletter
 from mailer.newsroom import newsletters
-from mailer.web import dependencies, pages, rhythm
+from mailer.web import dependencies, faces, pages, rhythm
 
 router = APIRouter()
 
@@ -20,7 +20,7 @@ def index(request: Request) -> Response:
     language = dependencies.language(request)
     with transaction() as session:
         listed = [
-            (pages.publication(one), rhythm.promise(language, schedule_of(one)))
+            (faces.publication(one), rhythm.promise(language, schedule_of(one)))
             for one in newsletters.all_newsletters(session)
         ]
     return pages.render(request, "index", language=language, listed=listed, is_public=True)

@@ -16,7 +16,7 @@ from mailer.db import transaction
 from mailer.models.choices import Rhythm
 from mailer.models.content import Newsletter
 from mailer.newsroom import newsletters
-from mailer.web import collecting, dependencies, forms, pages, public
+from mailer.web import collecting, dependencies, faces, forms, pages, public
 from mailer.web.forms import Age, Filled, Questioned, SignupForm
 
 router = APIRouter()
@@ -31,12 +31,12 @@ _SOURCE: Final = re.compile(r"[\w.:/-]{1,100}")
 @router.api_route("/check-inbox", methods=["GET", "HEAD"])
 def check_inbox(request: Request) -> Response:
     """Tell what happens next (R2). The address is the one that this browser typed a moment ago."""
-    typed = dependencies.typed_lately(request, now=clock.now())
+    typed = dependencies.remembered_signup(request, lifetime=dependencies.TYPED_LIFETIME, now=clock.now())
     newsletter = None
     if typed is not None:
         with transaction() as session:
             try:
-                newsletter = pages.publication(newsletters.get(session, typed.slug))
+                newsletter = faces.publication(newsletters.get(session, typed.slug))
             except newsletters.NewsletterNotFound:
                 typed = None
     language = dependencies.language(request, typed.language if typed else None)
@@ -83,8 +83,8 @@ def subscribe(request: Request, slug: str, typed: Annotated[SignupForm, Form()])
         with transaction() as session:
             request_id = signups.blank(session)
     response = forms.thank(request, filled)
-    seen = dependencies.Typed(slug=slug, language=asked.language, address=asked.address)
-    dependencies.remember_signup(response, request_id, seen, now=now)
+    seen = dependencies.Signup(request_id=request_id, at=now, slug=slug, language=asked.language, address=asked.address)
+    dependencies.remember_signup(response, seen)
     return response
 
 

@@ -16,7 +16,7 @@ from mailer.db import transaction
 from mailer.issues import schedules
 from mailer.models.audience import EndedReason, LeftBecause, Subscription, SubscriptionState
 from mailer.newsroom import newsletters
-from mailer.web import dependencies, pages, rhythm
+from mailer.web import dependencies, faces, pages, rhythm
 
 router = APIRouter(prefix="/u")
 
@@ -175,7 +175,7 @@ def _page(request: Request, template: str, subscription: Subscription, **values:
         template,
         language=dependencies.language(request, subscription.language),
         status=200,
-        newsletter=pages.publication(subscription.newsletter),
+        newsletter=faces.publication(subscription.newsletter),
         address=addresses.mask(subscription.subscriber.address),
         **values,
     )

@@ -1,33 +1,20 @@
 """A publisher's own page with our form in it, in a real browser: by script, in a frame, with proof of work."""
 
 import shutil
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from mailer import settings
-from mailer.audience import snippets
-from mailer.audience.snippets import Kind
-from mailer.db import transaction
-from mailer.newsroom import newsletters
 from tests.conftest import SmtpInbox
+from tests.journeys import publisher as publishers
 from tests.web_site import Site, requests, running_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-LOOK = snippets.Look(language="fr", color="#0F5C5C", source="article")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
-
-
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass
 
 
 @pytest.fixture
@@ -38,21 +25,12 @@ def site(installation: SmtpInbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 
 @pytest.fixture
 def publisher(site: Site, tmp_path: Path) -> Iterator[str]:
-    """The publisher's site: a page for each kind of snippet."""
-    with transaction() as session:
-        newsletter = newsletters.get(session, "courrier")
-        for kind in Kind:
-            head = '<!doctype html><html lang="fr"><meta charset="utf-8"><title>Hebdo</title>'
-            (tmp_path / f"{kind}.html").write_text(head + snippets.make(newsletter, kind, LOOK), "utf-8")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    """The publisher's site: a French page for each kind of snippet."""
+    with publishers.pages(tmp_path, "fr") as address:
+        yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])

@@ -116,7 +116,7 @@ def test_a_reader_with_a_real_browser_and_no_scripts(
 
     def title() -> str:
         # No page scrolls sideways, however narrow.
-        assert page.locator("html").bounding_box()["width"] <= width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         return page.locator("h1").inner_text()
 
     page.goto(f"{site.url}/courrier?lang={language}")
