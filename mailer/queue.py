@@ -23,6 +23,8 @@ MAKE_ISSUE: Final = "mailer.make_issue"
 START_ISSUE: Final = "mailer.start_issue"
 MAIL_DESK: Final = "mailer.mail_desk"
 SEND: Final = "mailer.send"
+READ_MAILBOX: Final = "mailer.read_mailbox"
+HANDLE_RETURNS: Final = "mailer.handle_returns"
 CLEAN_UP: Final = "mailer.clean_up"
 
 # Every task and the queue that it waits in. Workers consume all of them unless told otherwise with -Q.
@@ -36,6 +38,8 @@ QUEUES: Final = {
     START_ISSUE: "issues",
     MAIL_DESK: "signups",
     SEND: "sending",
+    READ_MAILBOX: "feeds",
+    HANDLE_RETURNS: "tick",
     CLEAN_UP: "tick",
 }
 

@@ -3,6 +3,7 @@
 Nothing here is remembered outside the database, so a tick that was lost is made good by the next.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from mailer.articles import fetching, pictures, polling, rechecking
 from mailer.audience import readers, signups
 from mailer.counting import tracking
 from mailer.db import transaction
-from mailer.delivery import deliveries
+from mailer.delivery import consequences, deliveries, incoming, mailbox
 from mailer.issues import findings, gate, issues, markdown, reviewing, selection, slots
 from mailer.mail import inlining, rendering
 from mailer.models.content import Issue, Newsletter, PauseReason
@@ -52,6 +53,7 @@ class Found:
     link_requests: list[int]
     batches: int
     has_desk_mail: bool = False
+    has_returns: bool = False
 
 
 def tick() -> Found:
@@ -70,6 +72,7 @@ def tick() -> Found:
             link_requests=readers.waiting_links(session, before=now - SIGNUP_PATIENCE, limit=SIGNUPS_A_TICK),
             batches=deliveries.count_due(session, now=now, limit=DOORBELLS),
             has_desk_mail=bool(deskmail.waiting(session, limit=1)),
+            has_returns=consequences.is_any_waiting(session),
         )
     with transaction() as session:
         for issue_id in issues.unfinished(session):
@@ -82,12 +85,15 @@ def tick() -> Found:
         queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
     for feed_id in found.feeds:
         queue.enqueue(queue.READ_FEED, feed_id)
-    if found.has_pictures:
-        queue.enqueue(queue.FETCH_PICTURES)
     for request_id in found.signups:
         queue.enqueue(queue.HANDLE_SIGNUP, request_id)
-    if found.has_desk_mail:
-        queue.enqueue(queue.MAIL_DESK, expires_seconds=expires)
+    wanted = {
+        queue.FETCH_PICTURES: found.has_pictures,
+        queue.MAIL_DESK: found.has_desk_mail,
+        queue.HANDLE_RETURNS: found.has_returns,
+    }
+    for name in (one for one, is_wanted in wanted.items() if is_wanted):
+        queue.enqueue(name, expires_seconds=expires)
     for request_id in found.link_requests:
         queue.enqueue(queue.SEND_LINK, request_id)
     for _ in range(found.batches):
@@ -190,6 +196,34 @@ def mail_desk() -> None:
                 deskmail.queue_mail(session, mail_id, now=clock.now())
         except (rendering.TemplateInvalid, inlining.InliningFailed) as error:
             log.error("newsroom not told", mail=mail_id, error=str(error))
+
+
+def read_mailbox(*, limit: int) -> int:
+    """Take in what came back to the mailbox. Returns how many mails there were; talks to the network."""
+    url = settings.load().bounce_mailbox_url
+    if url is None:
+        return 0
+
+    def take(raw: bytes) -> None:
+        with transaction() as session:
+            incoming.take(session, raw, recipient=None, via="mailbox", now=clock.now())
+
+    try:
+        return mailbox.read(url, take, limit=limit)
+    except mailbox.MailboxUnreadable as error:
+        log.warning("mailbox not read", error=str(error))
+        return 0
+
+
+def handle_returns(*, budget_seconds: float) -> int:
+    """Let what came back take effect, for about so long. Returns how many reports did."""
+    end, handled = time.monotonic() + budget_seconds, 0
+    while True:
+        with transaction() as session:
+            count = consequences.handle(session, now=clock.now())
+        handled += count
+        if not count or time.monotonic() >= end:
+            return handled
 
 
 def ring_senders(now: datetime) -> None:

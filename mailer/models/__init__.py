@@ -11,6 +11,7 @@ from mailer.models import (
     intake,
     pictures,
     readers,
+    returns,
     tokens,
     tracking,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "intake",
     "pictures",
     "readers",
+    "returns",
     "tokens",
     "tracking",
 ]

@@ -62,6 +62,8 @@ class DeskEvent(enum.StrEnum):
     FEED_SILENT = "feed_silent"
     ISSUE_PAUSED = "issue_paused"
     ISSUE_FAILED = "issue_failed"
+    BLOCKED = "blocked"
+    COMPLAINTS = "complaints"
 
 
 class ReviewAct(enum.StrEnum):

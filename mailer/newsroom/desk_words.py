@@ -48,6 +48,16 @@ WORDS: Final = {
         title="The issue could not leave",
         means="Nobody was mailed.",
     ),
+    DeskEvent.BLOCKED: Words(
+        title="Servers refuse our mail",
+        means="Mails came back because servers refuse our sending, not because of the readers’ addresses. No reader was "
+        "removed for it.",
+    ),
+    DeskEvent.COMPLAINTS: Words(
+        title="Readers complain of spam",
+        means="More readers than one in a thousand report this issue as spam. From three in a thousand on sending stops by "
+        "itself, and providers begin to block all your mail.",
+    ),
 }
 ACTS: Final = {
     ReviewAct.SEND: "Send it as it is",
@@ -60,3 +70,8 @@ OPEN_NEWSLETTER: Final = "Open the newsletter"
 GAVE_UP: Final = "It is not tried again by itself any more. Send it from its page when it may leave."
 FEED: Final = "The feed {title} ({url}) has been silent since {day}."
 SLOT: Final = "It was due on {moment}."
+REFUSED: Final = (
+    "{count} mails came back so within a day. Check SPF, DKIM and DMARC of the sender’s domain, and the reputation of your "
+    "server."
+)
+COMPLAINED: Final = "{count} of {accepted} readers complained. They are unsubscribed."

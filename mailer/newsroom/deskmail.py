@@ -128,6 +128,11 @@ def _told(
         day = i18n.format_date(language, _local(newsletter, values["since"]))
         named = {"title": values["title"], "url": values["url"], "day": day}
         return [i18n.gettext(language, desk_words.FEED, **named)], [], ""
+    if mail.event == DeskEvent.BLOCKED:
+        return [i18n.gettext(language, desk_words.REFUSED, count=values["count"])], [], values["words"]
+    if mail.event == DeskEvent.COMPLAINTS:
+        counted = {name: i18n.format_number(language, int(values[name])) for name in ("count", "accepted")}
+        return [i18n.gettext(language, desk_words.COMPLAINED, **counted)], [], ""
     moment = _moment(language, _local(newsletter, values["slot"]))
     due = i18n.gettext(language, desk_words.SLOT, moment=moment)
     return [due], [], reasons.say(language, values.get("reason", ""))
