@@ -78,26 +78,7 @@ def tick() -> Found:
         for issue_id in issues.unfinished(session):
             issues.finish(session, issue_id, now=now)
         tracking.mark_bursts(session, since=now - tracking.BURST_SPAN)
-    expires = max(2 * settings.load().tick_seconds, 10)
-    for due in found.slots:
-        queue.enqueue(queue.MAKE_ISSUE, due.newsletter_id, expires_seconds=expires)
-    for issue_id in found.issues:
-        queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
-    for feed_id in found.feeds:
-        queue.enqueue(queue.READ_FEED, feed_id)
-    for request_id in found.signups:
-        queue.enqueue(queue.HANDLE_SIGNUP, request_id)
-    wanted = {
-        queue.FETCH_PICTURES: found.has_pictures,
-        queue.MAIL_DESK: found.has_desk_mail,
-        queue.HANDLE_RETURNS: found.has_returns,
-    }
-    for name in (one for one, is_wanted in wanted.items() if is_wanted):
-        queue.enqueue(name, expires_seconds=expires)
-    for request_id in found.link_requests:
-        queue.enqueue(queue.SEND_LINK, request_id)
-    for _ in range(found.batches):
-        queue.enqueue(queue.SEND, expires_seconds=expires)
+    _ring(found)
     return found
 
 
@@ -235,6 +216,30 @@ def ring_senders(now: datetime) -> None:
             queue.enqueue(queue.SEND)
     except queue.QueueUnavailable as error:
         log.warning("queue unavailable", error=str(error))
+
+
+def _ring(found: Found) -> None:
+    """Ring for what a tick found."""
+    expires = max(2 * settings.load().tick_seconds, 10)
+    for due in found.slots:
+        queue.enqueue(queue.MAKE_ISSUE, due.newsletter_id, expires_seconds=expires)
+    for issue_id in found.issues:
+        queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
+    for feed_id in found.feeds:
+        queue.enqueue(queue.READ_FEED, feed_id)
+    for request_id in found.signups:
+        queue.enqueue(queue.HANDLE_SIGNUP, request_id)
+    wanted = {
+        queue.FETCH_PICTURES: found.has_pictures,
+        queue.MAIL_DESK: found.has_desk_mail,
+        queue.HANDLE_RETURNS: found.has_returns,
+    }
+    for name in (one for one, is_wanted in wanted.items() if is_wanted):
+        queue.enqueue(name, expires_seconds=expires)
+    for request_id in found.link_requests:
+        queue.enqueue(queue.SEND_LINK, request_id)
+    for _ in range(found.batches):
+        queue.enqueue(queue.SEND, expires_seconds=expires)
 
 
 def _read_stale_feeds(issue_id: int) -> None:

@@ -165,10 +165,14 @@ class Settings(BaseSettings):
         ge=1,
         le=100,
         alias="MAILER_SOFT_BOUNCES",
-        description="Soft bounces in a row after which a reader is removed …",
+        description="So many soft bounces in a row end a reader’s subscriptions.",
     )
     soft_bounce_days: int = Field(
-        14, ge=0, le=400, alias="MAILER_SOFT_BOUNCE_DAYS", description="… if the first was at least so many days ago."
+        14,
+        ge=0,
+        le=400,
+        alias="MAILER_SOFT_BOUNCE_DAYS",
+        description="The first of those soft bounces must be at least so old.",
     )
     keep_events_days: int = Field(
         90,

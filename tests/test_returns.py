@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from mailer import clock, links, settings
@@ -17,7 +17,7 @@ from mailer.delivery.bounces.reasons import Reason
 from mailer.issues import issues
 from mailer.links import Purpose
 from mailer.models.audience import Consent, EndedReason, Subscription, SubscriptionState, SuppressedBecause
-from mailer.models.content import Issue, IssueState, PauseReason
+from mailer.models.content import Issue, IssueState, Newsletter, PauseReason
 from mailer.models.deliveries import Delivery, Outcome
 from mailer.models.desk import DeskEvent, DeskMail
 from mailer.models.returns import Return, ReturnKind
@@ -70,16 +70,16 @@ def address_of(session: Session, delivery_id: int) -> str:
     return subscriptions.get(session, subscription_id or 0).subscriber.address
 
 
-def a_bounce(to: str, text: str, *, message_id: str = "") -> bytes:
+def a_bounce(to: str, said: str, *, message_id: str = "") -> bytes:
     """A report as a server writes it (RFC 3464)."""
     report = (
         "Reporting-MTA: dns; mx.example.org\n\nFinal-Recipient: rfc822; r0@example.org\nAction: failed\nStatus: 5.1.1\n"
     )
-    report += f"Diagnostic-Code: smtp; {text}\n"
+    report += f"Diagnostic-Code: smtp; {said}\n"
     original = f"Message-ID: <{message_id}>\nTo: r0@example.org\n\n" if message_id else "To: r0@example.org\n\n"
     boundary = "=_b"
     parts = [
-        ("text/plain", f"The mail could not be delivered.\n\n{text}\n"),
+        ("text/plain", f"The mail could not be delivered.\n\n{said}\n"),
         ("message/delivery-status", report),
         ("text/rfc822-headers", original),
     ]
@@ -242,6 +242,27 @@ def test_a_complaint_unsubscribes_for_good(session: Session) -> None:
     assert standing(session, second)[0] == SubscriptionState.CONFIRMED
 
 
+def a_big_newsletter(session: Session, count: int) -> Newsletter:
+    """As many confirmed readers, in one statement each."""
+    newsletter = a_newsletter(session, desk_addresses=["redaction@courrier.example"])
+    values = {"count": count, "newsletter": newsletter.id, "now": NOW}
+    session.execute(
+        text(
+            "INSERT INTO subscribers (address, address_key, created_at) "
+            "SELECT 'b' || n || '@example.org', 'b' || n || '@example.org', :now FROM generate_series(1, :count) n"
+        ),
+        values,
+    )
+    session.execute(
+        text(
+            "INSERT INTO subscriptions (subscriber_id, newsletter_id, state, language, requested_at, confirmed_at) "
+            "SELECT id, :newsletter, 'confirmed', 'fr', :now, :now FROM subscribers"
+        ),
+        values,
+    )
+    return newsletter
+
+
 def issue_of(session: Session, delivery_id: int) -> Issue:
     return issues.get(session, session.get_one(Delivery, delivery_id).issue_id or 0)
 
@@ -258,7 +279,7 @@ def issue_of(session: Session, delivery_id: int) -> Issue:
 def test_complaints_warn_at_a_thousandth_and_stop_the_issue_at_three(
     session: Session, complaints: int, state: IssueState, events: list[DeskEvent]
 ) -> None:
-    found = sent(session, count=3000)
+    found = sent(session, newsletter=a_big_newsletter(session, 3000))
     happened(session, [report(one, ReturnKind.COMPLAINT) for one in found[:complaints]])
     issue = issue_of(session, found[0])
     assert issue.state == state

@@ -191,7 +191,7 @@ def _tell_of_blocks(session: Session, newsletter_id: int, last: Return, *, now: 
         newsletter = session.get_one(Newsletter, newsletter_id)
         # Not whom it was meant for: the mail to the newsroom stays where erasing a reader does not reach.
         words = re.sub(r"<?[^\s<>@]+@[^\s<>@]+", "…", last.words or last.status or "")
-        values = {"count": str(count), "words": words}
+        values = {"number": str(count), "words": words}
         alerts.note(session, newsletter, DeskEvent.BLOCKED, about=f"{now:%Y-%m-%d}", values=values, now=now)
 
 
@@ -200,7 +200,7 @@ def _weigh_complaints(session: Session, issue_id: int, *, now: datetime) -> None
     if complaints < LEAST_COMPLAINTS or complaints < WARN_SHARE * accepted:
         return
     issue = session.execute(select(Issue).where(Issue.id == issue_id).with_for_update()).scalar_one()
-    values = {"count": str(complaints), "accepted": str(accepted)}
+    values = {"number": str(complaints), "accepted": str(accepted)}
     if complaints >= PAUSE_SHARE * accepted and issue.state == IssueState.SENDING:
         issues.pause(session, issue, f"{complaints} of {accepted}", code=PauseReason.COMPLAINTS, now=now)
     else:

@@ -50,7 +50,7 @@ def _leaver(raw: bytes, recipient: str | None) -> int | None:
     if recipient is not None:
         return _subscription(recipient)
     headers = parts.take_apart(raw).headers
-    receivers = (headers.get(name, "") for name in returned.RECEIVERS)
+    receivers = (headers.get(name, "") for name in parts.RECEIVERS)
     return next((found for one in receivers if (found := _subscription(one)) is not None), None)
 
 

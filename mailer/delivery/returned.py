@@ -22,8 +22,6 @@ from mailer.models.deliveries import Delivery, Outcome
 from mailer.models.returns import Return, ReturnKind
 
 SMTP: Final = "smtp"
-# Where a mail's receiver stands, when the mailbox's server does not tell it otherwise; the outermost first.
-RECEIVERS: Final = ("x-original-to", "delivered-to", "envelope-to", "x-envelope-to", "x-forwarded-to", "to", "cc")
 _ROWS_AT_ONCE: Final = 1000
 
 
@@ -140,7 +138,7 @@ def _delivery(mail: parts.Opened, recipient: str | None, message_id: str | None)
 
     What was sent to the bare return address still names the mail, if it holds it.
     """
-    for receiver in (recipient or "", *(mail.headers.get(name, "") for name in RECEIVERS)):
+    for receiver in (recipient or "", *(mail.headers.get(name, "") for name in parts.RECEIVERS)):
         found = links.read_return_path(receiver)
         if found is not None:
             return found

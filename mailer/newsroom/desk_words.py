@@ -71,7 +71,7 @@ GAVE_UP: Final = "It is not tried again by itself any more. Send it from its pag
 FEED: Final = "The feed {title} ({url}) has been silent since {day}."
 SLOT: Final = "It was due on {moment}."
 REFUSED: Final = (
-    "{count} mails came back so within a day. Check SPF, DKIM and DMARC of the sender’s domain, and the reputation of your "
+    "{number} mails came back so within a day. Check SPF, DKIM and DMARC of the sender’s domain, and the reputation of your "
     "server."
 )
-COMPLAINED: Final = "{count} of {accepted} readers complained. They are unsubscribed."
+COMPLAINED: Final = "{number} of {accepted} readers complained. They are unsubscribed."

@@ -129,9 +129,10 @@ def _told(
         named = {"title": values["title"], "url": values["url"], "day": day}
         return [i18n.gettext(language, desk_words.FEED, **named)], [], ""
     if mail.event == DeskEvent.BLOCKED:
-        return [i18n.gettext(language, desk_words.REFUSED, count=values["count"])], [], values["words"]
+        refused = {"number": values["number"]}
+        return [i18n.gettext(language, desk_words.REFUSED, **refused)], [], values["words"]
     if mail.event == DeskEvent.COMPLAINTS:
-        counted = {name: i18n.format_number(language, int(values[name])) for name in ("count", "accepted")}
+        counted = {name: i18n.format_number(language, int(values[name])) for name in ("number", "accepted")}
         return [i18n.gettext(language, desk_words.COMPLAINED, **counted)], [], ""
     moment = _moment(language, _local(newsletter, values["slot"]))
     due = i18n.gettext(language, desk_words.SLOT, moment=moment)

@@ -18,6 +18,17 @@ from typing import Final
 MOST_BYTES: Final = 2_000_000
 MOST_PARTS: Final = 50
 
+# Where a mail's receiver stands, when the mailbox's server does not tell it otherwise; the outermost first.
+RECEIVERS: Final = (
+    "x-original-to",
+    "delivered-to",
+    "envelope-to",
+    "x-envelope-to",
+    "x-forwarded-to",
+    "to",
+    "cc",
+)
+
 _REPORT: Final = "message/delivery-status"
 _ORIGINALS: Final = (
     "message/rfc822",
