@@ -4,7 +4,7 @@ Nothing here is remembered outside the database, so a tick that was lost is made
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -186,14 +186,21 @@ def read_mailbox(*, limit: int) -> int:
         return 0
 
     def take(raw: bytes) -> None:
-        with transaction() as session:
-            incoming.take(session, raw, recipient=None, via="mailbox", now=clock.now())
+        take_mails([incoming.Mail(raw=raw, recipient=None, via="mailbox")])
 
     try:
         return mailbox.read(url, take, limit=limit)
     except mailbox.MailboxUnreadable as error:
         log.warning("mailbox not read", error=str(error))
         return 0
+
+
+def take_mails(mails: Sequence[incoming.Mail]) -> list[incoming.Taken]:
+    """Take in mails that came back. Returns what each was."""
+    now = clock.now()
+    understood = [incoming.understand(one, now=now) for one in mails]
+    with transaction() as session:
+        return incoming.take(session, understood, now=now)
 
 
 def handle_returns(*, budget_seconds: float) -> int:

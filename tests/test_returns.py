@@ -50,6 +50,12 @@ def report(delivery_id: int | None, kind: ReturnKind, *, at: datetime = LATER, n
     )
 
 
+def take(session: Session, raw: bytes, *, recipient: str | None, via: str, now: datetime) -> incoming.Taken:
+    mail = incoming.Mail(raw=raw, recipient=recipient, via=via)
+    (taken,) = incoming.take(session, [incoming.understand(mail, now=now)], now=now)
+    return taken
+
+
 def happened(session: Session, found: Sequence[returned.Report], *, now: datetime = LATER) -> None:
     returned.note(session, found, now=now)
     while consequences.handle(session, now=now):
@@ -139,7 +145,7 @@ def test_a_hard_bounce_ends_the_readers_subscriptions_and_suppresses_the_address
 def test_the_same_report_counts_once_whichever_way_it_comes(session: Session) -> None:
     (first, *_) = sent(session)
     raw = a_bounce(links.return_path(BOX, first), "550 5.1.1 no such user")
-    taken = [incoming.take(session, raw, recipient=None, via=via, now=LATER) for via in ("mailbox", "mailbox", "lmtp")]
+    taken = [take(session, raw, recipient=None, via=via, now=LATER) for via in ("mailbox", "mailbox", "lmtp")]
     assert taken == [incoming.Taken.RETURN, incoming.Taken.KNOWN, incoming.Taken.KNOWN]
     happened(session, [report(first, ReturnKind.HARD)])
     assert len(session.execute(select(Return)).all()) == 1
@@ -158,7 +164,7 @@ def test_what_has_no_genuine_token_moves_nobody(session: Session) -> None:
         ),
     ]
     for raw in forged:
-        incoming.take(session, raw, recipient=None, via="mailbox", now=LATER)
+        take(session, raw, recipient=None, via="mailbox", now=LATER)
     happened(session, [])
     assert standing(session, first) == (SubscriptionState.CONFIRMED, None)
     assert session.execute(select(Return.words)).scalars().all() == [None, None]
@@ -169,7 +175,7 @@ def test_the_message_id_of_the_returned_mail_tells_whose_it_was(session: Session
     raw = a_bounce(
         "retours@lettre.example", "550 5.1.1 no such user", message_id=links.message_id(first, "courrier.example")
     )
-    incoming.take(session, raw, recipient=None, via="mailbox", now=LATER)
+    take(session, raw, recipient=None, via="mailbox", now=LATER)
     happened(session, [])
     assert standing(session, first)[0] == SubscriptionState.ENDED
 
@@ -322,8 +328,8 @@ def test_a_mail_to_the_unsubscribe_mailbox_ends_the_subscription(session: Sessio
     subscription_id = session.get_one(Delivery, first).subscription_id or 0
     token = links.in_mailbox(links.sign(Purpose.ONE_CLICK, subscription_id, 1))
     raw = f"From: r0@example.org\nTo: unsubscribe+{token}@lettre.example\nSubject: unsubscribe\n\n".encode()
-    assert incoming.take(session, raw, recipient=None, via="mailbox", now=LATER) == incoming.Taken.LEFT
-    assert incoming.take(session, raw, recipient=None, via="mailbox", now=LATER) == incoming.Taken.KNOWN
+    assert take(session, raw, recipient=None, via="mailbox", now=LATER) == incoming.Taken.LEFT
+    assert take(session, raw, recipient=None, via="mailbox", now=LATER) == incoming.Taken.KNOWN
     session.expire_all()
     assert standing(session, first) == (SubscriptionState.ENDED, EndedReason.ONE_CLICK)
 
@@ -331,7 +337,7 @@ def test_a_mail_to_the_unsubscribe_mailbox_ends_the_subscription(session: Sessio
 def test_an_answering_machine_is_no_bounce(session: Session) -> None:
     (first, *_) = sent(session)
     raw = f"From: r0@example.org\nTo: {links.return_path(BOX, first)}\nAuto-Submitted: auto-replied\nSubject: absent\n\nAbsent."
-    assert incoming.take(session, raw.encode(), recipient=None, via="mailbox", now=LATER) == incoming.Taken.NOTHING
+    assert take(session, raw.encode(), recipient=None, via="mailbox", now=LATER) == incoming.Taken.NOTHING
     assert session.execute(select(Return)).all() == []
 
 

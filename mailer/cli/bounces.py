@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import func, select
 
-from mailer import clock, settings
+from mailer import clock, scheduling, settings
 from mailer.cli import output
 from mailer.db import transaction
 from mailer.delivery import consequences, incoming, listening, mailbox
@@ -57,7 +57,7 @@ def take(
 
       bounces unix - n n - - pipe user=mailer argv=mailer bounces take - --recipient ${recipient}
     """
-    taken = _take(_read(file), recipient, "pipe")
+    (taken,) = scheduling.take_mails([incoming.Mail(raw=_read(file), recipient=recipient, via="pipe")])
     output.emit({"taken": taken}, text=f"Taken: {taken}.")
 
 
@@ -70,7 +70,7 @@ def fetch(limit: Annotated[int, typer.Option(min=1, max=1_000_000)] = 100_000) -
     counts: dict[str, int] = {}
 
     def take_one(raw: bytes) -> None:
-        taken = _take(raw, None, "mailbox")
+        (taken,) = scheduling.take_mails([incoming.Mail(raw=raw, recipient=None, via="mailbox")])
         counts[taken] = counts.get(taken, 0) + 1
 
     total = mailbox.read(url, take_one, limit=limit)
@@ -158,12 +158,9 @@ async def _serve(sockets: list[tuple[socket.socket, str]]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, until.set)
-    await asyncio.gather(*(listening.serve(one, _take, protocol=protocol, until=until) for one, protocol in sockets))
-
-
-def _take(raw: bytes, recipient: str | None, via: str) -> incoming.Taken:
-    with transaction() as session:
-        return incoming.take(session, raw, recipient=recipient, via=via, now=clock.now())
+    await asyncio.gather(
+        *(listening.serve(one, scheduling.take_mails, protocol=protocol, until=until) for one, protocol in sockets)
+    )
 
 
 def _row(failure: Failure) -> dict[str, object]:

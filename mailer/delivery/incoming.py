@@ -4,6 +4,8 @@ Nothing is ever answered, so no loop can begin.
 """
 
 import enum
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -28,17 +30,38 @@ class Taken(enum.StrEnum):
     NOTHING = "nothing"
 
 
-def take(session: Session, raw: bytes, *, recipient: str | None, via: str, now: datetime) -> Taken:
-    """Take in one raw mail; `recipient` is the envelope's, None where it is not known. Doing it twice does nothing more."""
-    leaver = _leaver(raw, recipient)
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """A raw mail as it came; `recipient` is the envelope's, None where it is not known."""
+
+    raw: bytes
+    recipient: str | None
+    via: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meant:
+    """What a mail means: somebody leaves, or a report of a delivery, or nothing."""
+
+    leaver: int | None = None
+    report: returned.Report | None = None
+    via: str = ""
+
+
+def understand(mail: Mail, *, now: datetime) -> Meant:
+    """Read a mail. Needs no database, and may take a millisecond."""
+    leaver = _leaver(mail)
     if leaver is not None:
-        origin = Origin(source=f"mail:{via}")
-        is_new = leaving.end(session, [Left(subscription_id=leaver, at=now, origin=origin)])
-        return Taken.LEFT if is_new else Taken.KNOWN
-    report = returned.read(raw, recipient=recipient, via=via, now=now)
-    if report is None:
-        return Taken.NOTHING
-    return Taken.RETURN if returned.note(session, [report], now=now) else Taken.KNOWN
+        return Meant(leaver=leaver, via=mail.via)
+    report = returned.read(mail.raw, recipient=mail.recipient, via=mail.via, now=now)
+    return Meant(report=report, via=mail.via)
+
+
+def take(session: Session, understood: Sequence[Meant], *, now: datetime) -> list[Taken]:
+    """Take in what mails mean, all at once. Returns what each was; doing it twice does nothing more."""
+    reports = [one.report for one in understood if one.report is not None]
+    new = returned.note(session, reports, now=now) if reports else frozenset()
+    return [_taken(session, one, new, now=now) for one in understood]
 
 
 def is_ours(recipient: str) -> bool:
@@ -46,10 +69,19 @@ def is_ours(recipient: str) -> bool:
     return links.read_return_path(recipient) is not None or _subscription(recipient) is not None
 
 
-def _leaver(raw: bytes, recipient: str | None) -> int | None:
-    if recipient is not None:
-        return _subscription(recipient)
-    headers = parts.take_apart(raw).headers
+def _taken(session: Session, meant: Meant, new: Collection[returned.Report], *, now: datetime) -> Taken:
+    if meant.report is not None:
+        return Taken.RETURN if meant.report in new else Taken.KNOWN
+    if meant.leaver is None:
+        return Taken.NOTHING
+    left = Left(subscription_id=meant.leaver, at=now, origin=Origin(source=f"mail:{meant.via}"))
+    return Taken.LEFT if leaving.end(session, [left]) else Taken.KNOWN
+
+
+def _leaver(mail: Mail) -> int | None:
+    if mail.recipient is not None:
+        return _subscription(mail.recipient)
+    headers = parts.take_apart(mail.raw).headers
     receivers = (headers.get(name, "") for name in parts.RECEIVERS)
     return next((found for one in receivers if (found := _subscription(one)) is not None), None)
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,15 +21,14 @@ from mailer import settings
 from mailer.delivery import incoming
 
 IDLE_SECONDS: Final = 60
-# One process takes some hundred mails a second; more connections would only wait for each other.
-MOST_CONNECTIONS: Final = 50
-Take = Callable[[bytes, str, str], incoming.Taken]
+MOST_AT_ONCE: Final = 100
+Take = Callable[[Sequence[incoming.Mail]], Sequence[incoming.Taken]]
 
 log = structlog.get_logger()
 
 
 async def serve(listening: socket.socket, take: Take, *, protocol: str, until: asyncio.Event) -> None:
-    """Serve on a socket until `until` is set. `protocol` is lmtp or smtp; `take` gets mail, recipient and protocol."""
+    """Serve on a socket until `until` is set. `protocol` is lmtp or smtp; `take` gets the mails that came at the same time."""
     kind: type[SMTP] = LMTP if protocol == "lmtp" else SMTP
     receiver = _Receiver(take, protocol)
     server = await asyncio.get_running_loop().create_server(
@@ -48,11 +47,16 @@ async def serve(listening: socket.socket, take: Take, *, protocol: str, until: a
 
 
 class _Receiver:
-    """What aiosmtpd calls; the names are its."""
+    """What aiosmtpd calls; the names are its.
+
+    Mails that come at the same time are stored together: whoever comes while nobody writes, writes at once, and all that
+    arrived meanwhile follow as the next group. Each is answered once it is stored.
+    """
 
     def __init__(self, take: Take, protocol: str) -> None:
         self._take, self._protocol = take, protocol
-        self._free = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._waiting: list[tuple[incoming.Mail, asyncio.Future[incoming.Taken]]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
@@ -68,13 +72,28 @@ class _Receiver:
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         raw = envelope.original_content or b""
+        mail = incoming.Mail(raw=raw, recipient=envelope.rcpt_tos[0], via=self._protocol)
+        answer: asyncio.Future[incoming.Taken] = asyncio.get_running_loop().create_future()
+        self._waiting.append((mail, answer))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
         try:
-            async with self._free:
-                taken = await asyncio.to_thread(self._take, raw, envelope.rcpt_tos[0], self._protocol)
+            return f"250 2.0.0 Taken: {await answer}"
         except SQLAlchemyError as error:
             log.warning("returned mail not taken", error=type(error).__name__)
             return "451 4.3.0 Not stored; try again later"
-        return f"250 2.0.0 Taken: {taken}"
+
+    async def _write(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+            try:
+                found = await asyncio.to_thread(self._take, [mail for mail, _ in group])
+            except SQLAlchemyError as error:
+                for _, answer in group:
+                    answer.set_exception(error)
+            else:
+                for (_, answer), taken in zip(group, found, strict=True):
+                    answer.set_result(taken)
 
 
 def listen(address: str) -> socket.socket:

@@ -93,31 +93,35 @@ def refused(settled: Sequence[Settled], *, now: datetime) -> list[Report]:
     return found
 
 
-def note(session: Session, reports: Sequence[Report], *, now: datetime) -> int:
-    """Keep reports; those that are known already are passed over. Returns how many are new."""
+def note(session: Session, reports: Sequence[Report], *, now: datetime) -> frozenset[Report]:
+    """Keep reports; those that are known already are passed over. Returns the new ones."""
     known = _known(session, {one.delivery_id for one in reports if one.delivery_id is not None})
-    rows = [
-        {
-            "key": _key(one),
-            # A genuine token of a delivery that is gone from the database proves nothing any more.
-            "delivery_id": one.delivery_id if one.delivery_id in known else None,
-            "kind": one.kind,
-            "reason": one.reason.value,
-            "status": one.status,
-            # Of nobody's mail nothing is kept that could name somebody.
-            "words": _storable(one.words) if one.delivery_id in known else None,
-            "via": one.via,
-            "at": min(one.at, now),
-            "received_at": now,
-            "handled_at": None if one.delivery_id in known else now,
-        }
-        for one in {_key(one): one for one in reports}.values()
-    ]
-    new = 0
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        statement = insert(Return).values(rows[start : start + _ROWS_AT_ONCE]).on_conflict_do_nothing()
-        new += len(session.execute(statement.returning(Return.id)).all())
-    return new
+    unique = {_key(one): one for one in reports}
+    keys = list(unique)
+    new: set[Report] = set()
+    for start in range(0, len(keys), _ROWS_AT_ONCE):
+        rows = [_row(key, unique[key], known, now=now) for key in keys[start : start + _ROWS_AT_ONCE]]
+        inserted = session.execute(insert(Return).values(rows).on_conflict_do_nothing().returning(Return.key)).scalars()
+        new.update(unique[key] for key in inserted)
+    return frozenset(new)
+
+
+def _row(key: bytes, report: Report, known: set[int], *, now: datetime) -> dict[str, object]:
+    is_known = report.delivery_id in known
+    return {
+        "key": key,
+        # A genuine token of a delivery that is gone from the database proves nothing any more.
+        "delivery_id": report.delivery_id if is_known else None,
+        "kind": report.kind,
+        "reason": report.reason.value,
+        "status": report.status,
+        # Of nobody's mail nothing is kept that could name somebody.
+        "words": _storable(report.words) if is_known else None,
+        "via": report.via,
+        "at": min(report.at, now),
+        "received_at": now,
+        "handled_at": None if is_known else now,
+    }
 
 
 def _key(report: Report) -> bytes:

@@ -233,9 +233,10 @@ def _fields(message: Message) -> dict[str, str]:
 
 
 def _decoded(value: str) -> str:
-    with contextlib.suppress(ValueError, LookupError, UnicodeError):
-        value = str(make_header(decode_header(value)))
-    return re.sub(r"\s+", " ", value).strip()
+    if "=?" in value:
+        with contextlib.suppress(ValueError, LookupError, UnicodeError):
+            value = str(make_header(decode_header(value)))
+    return " ".join(value.split())
 
 
 def _readable(markup: str) -> str:
