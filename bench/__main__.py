@@ -2,6 +2,7 @@
 
 import typer
 
+from bench.bounces import bounces
 from bench.everything import everything
 from bench.freeze import freeze
 from bench.kill import kill
@@ -11,7 +12,7 @@ from bench.sign import sign
 from bench.web import web
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-for command in (everything, send, freeze, overtake, sign, web, kill):
+for command in (everything, send, freeze, overtake, sign, web, bounces, kill):
     app.command()(command)
 
 

@@ -10,6 +10,7 @@ import enum
 import functools
 import hashlib
 import hmac
+import re
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,15 @@ SIGN_IN_LIFETIME = timedelta(hours=1)
 MANAGE_LIFETIME = timedelta(hours=1)
 CHANGE_ADDRESS_LIFETIME = timedelta(days=1)
 TOKEN_LENGTH = 40
+
+RETURN_TOKEN_LENGTH = 36
+_RETURN_ID_BYTES = 6
+_RETURN_MAC_BYTES = 16
+_RETURN_TOKEN = re.compile(rf"(?=([a-z2-7]{{{RETURN_TOKEN_LENGTH}}}))")
+_MAILBOX_TOKEN = re.compile(r"\+([a-z2-7]{48})@")
+# RFC 5321 4.5.3.1.3, and what a rewriting forwarder may put around it.
+_LONGEST_PATH = 600
+_MESSAGE_ID = re.compile(r"([1-9]\d{0,14})\.[0-9a-f]{20}@([^\s<>@]{1,255})", re.ASCII)
 
 _PACK = struct.Struct(">QI")
 _MAC_BYTES = 18
@@ -58,6 +68,8 @@ class Purpose(enum.Enum):
     READER = b"reader"
     # Where a list of the API goes on.
     CURSOR = b"cursor"
+    # In the address that a mail comes back to: the row is the delivery.
+    RETURN = b"return"
 
 
 class TokenInvalid(Exception):
@@ -164,10 +176,49 @@ def from_mailbox(text: str) -> str:
         raise TokenInvalid("This address is not complete.") from error
 
 
+def mailbox_tokens(address: str) -> list[str]:
+    """Find what may be a token of `in_mailbox` in an address, or in a header that holds some."""
+    return _MAILBOX_TOKEN.findall(address[:_LONGEST_PATH].lower())
+
+
+def return_path(mailbox: str, delivery_id: int) -> str:
+    """Make the address that one delivery comes back to (VERP): 36 letters and digits after a + in the mailbox's name.
+
+    They hold the delivery's id and 128 bits that nobody else can make, and survive servers that make all letters small.
+    """
+    local, _, domain = mailbox.rpartition("@")
+    raw = delivery_id.to_bytes(_RETURN_ID_BYTES, "big")
+    token = base64.b32encode(raw + _mac(Purpose.RETURN, raw)[:_RETURN_MAC_BYTES]).decode("ascii").rstrip("=").lower()
+    return f"{local}+{token}@{domain}"
+
+
+def read_return_path(address: str) -> int | None:
+    """Return the delivery that an address of `return_path` is of; None if it holds no genuine token.
+
+    Forwarders that rewrite an address (SRS, BATV, another separator) keep what is in it.
+    """
+    for found in _RETURN_TOKEN.finditer(address[:_LONGEST_PATH].lower()):
+        raw = base64.b32decode(f"{found.group(1)}{'=' * (-RETURN_TOKEN_LENGTH % 8)}", casefold=True)
+        payload = raw[:_RETURN_ID_BYTES]
+        if hmac.compare_digest(raw[_RETURN_ID_BYTES:], _mac(Purpose.RETURN, payload)[:_RETURN_MAC_BYTES]):
+            return int.from_bytes(payload, "big")
+    return None
+
+
 def message_id(delivery_id: int, domain: str) -> str:
     """Derive a delivery's Message-ID, without angle brackets: the same on every attempt (RFC 5322 3.6.4)."""
     mac = hashlib.blake2b(delivery_id.to_bytes(8, "big"), key=_key(), digest_size=10, person=b"message-id").hexdigest()
     return f"{delivery_id}.{mac}@{domain}"
+
+
+def read_message_id(text: str) -> int | None:
+    """Return the delivery that a Message-ID of ours is of, with or without angle brackets; None if it is not genuine."""
+    found = _MESSAGE_ID.fullmatch(text.strip().strip("<>").strip())
+    if found is None:
+        return None
+    delivery_id = int(found.group(1))
+    is_genuine = hmac.compare_digest(message_id(delivery_id, found.group(2)).encode(), found.group(0).encode())
+    return delivery_id if is_genuine else None
 
 
 def url(path: str) -> str:

@@ -4,6 +4,7 @@
 """
 
 import datetime
+import re
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import SplitResult, parse_qs, urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 SMTP_SCHEMES = ("smtp", "smtps", "smtp+starttls")
+MAILBOX_SCHEMES = ("imaps", "pop3s", "imap", "pop3")
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 LOGINS = ("plain", "login", "cram-md5", "xoauth2")
 
@@ -39,6 +41,35 @@ def _has_port_or_none(parts: SplitResult) -> bool:
 
 
 SmtpUrl = Annotated[str, AfterValidator(check_smtp_url)]
+
+
+def check_mailbox_url(value: str) -> str:
+    """Check the address of a mailbox that is read; raise ValueError with the rest of a sentence."""
+    parts = urlsplit(value)
+    if parts.scheme not in MAILBOX_SCHEMES or not parts.hostname or not parts.username or not _has_port_or_none(parts):
+        raise ValueError("must be imaps://user:password@host/INBOX or pop3s://user:password@host")
+    if parts.scheme in ("imap", "pop3") and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("would send the password in clear; use imaps:// or pop3s://")
+    return value
+
+
+MailboxUrl = Annotated[str, AfterValidator(check_mailbox_url)]
+
+
+def _mailbox(longest: int) -> AfterValidator:
+    """Check a plain address, of whose 64 characters before the @ (RFC 5321 4.5.3.1.1) a token takes its part."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,{longest}}}@[A-Za-z0-9.-]+\.[A-Za-z]{{2,63}}", value):
+            raise ValueError(f"must be a plain address, at most {longest} characters before the @")
+        return value
+
+    return AfterValidator(check)
+
+
+# Tokens of 48 and of 36 characters and the + before them.
+TokenMailbox = Annotated[str, _mailbox(15)]
+ReturnMailbox = Annotated[str, _mailbox(27)]
 
 
 class Limits(BaseModel):

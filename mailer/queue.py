@@ -25,6 +25,8 @@ START_ISSUE: Final = "mailer.start_issue"
 MAIL_DESK: Final = "mailer.mail_desk"
 CALL_WEBHOOKS: Final = "mailer.call_webhooks"
 SEND: Final = "mailer.send"
+READ_MAILBOX: Final = "mailer.read_mailbox"
+HANDLE_RETURNS: Final = "mailer.handle_returns"
 CLEAN_UP: Final = "mailer.clean_up"
 
 # Every task and the queue that it waits in. Workers consume all of them unless told otherwise with -Q.
@@ -41,6 +43,8 @@ QUEUES: Final = {
     # With what also waits for others' servers.
     CALL_WEBHOOKS: "feeds",
     SEND: "sending",
+    READ_MAILBOX: "feeds",
+    HANDLE_RETURNS: "tick",
     CLEAN_UP: "tick",
 }
 

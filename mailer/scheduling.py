@@ -3,7 +3,8 @@
 Nothing here is remembered outside the database, so a tick that was lost is made good by the next.
 """
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,7 +17,7 @@ from mailer.articles import fetching, pictures, polling, rechecking
 from mailer.audience import readers, signups
 from mailer.counting import tracking
 from mailer.db import transaction
-from mailer.delivery import deliveries
+from mailer.delivery import consequences, deliveries, incoming, mailbox
 from mailer.issues import approvals, findings, gate, issues, markdown, reviewing, selection, slots
 from mailer.mail import inlining, rendering
 from mailer.models.content import Issue, Newsletter, PauseReason
@@ -54,6 +55,7 @@ class Found:
     has_desk_mail: bool = False
     has_site: bool = False
     has_calls: bool = False
+    has_returns: bool = False
 
 
 def tick() -> Found:
@@ -74,6 +76,7 @@ def tick() -> Found:
             has_desk_mail=bool(deskmail.waiting(session, limit=1) or account_links.waiting(session, limit=1)),
             has_site=installation.is_site_waiting(session, before=now - site_reading.PATIENCE),
             has_calls=calling.is_any_due(session, now=now),
+            has_returns=consequences.is_any_waiting(session),
         )
     with transaction() as session:
         for issue_id in issues.unfinished(session):
@@ -186,6 +189,41 @@ def mail_desk() -> None:
                 log.error("newsroom not told", kind=queue_it.__name__, id=row_id, error=str(error))
 
 
+def read_mailbox(*, limit: int) -> int:
+    """Take in what came back to the mailbox. Returns how many mails there were; talks to the network."""
+    url = settings.load().bounce_mailbox_url
+    if url is None:
+        return 0
+
+    def take(raw: bytes) -> None:
+        take_mails([incoming.Mail(raw=raw, recipient=None, via="mailbox")])
+
+    try:
+        return mailbox.read(url, take, limit=limit)
+    except mailbox.MailboxUnreadable as error:
+        log.warning("mailbox not read", error=str(error))
+        return 0
+
+
+def take_mails(mails: Sequence[incoming.Mail]) -> list[incoming.Taken]:
+    """Take in mails that came back. Returns what each was."""
+    now = clock.now()
+    understood = [incoming.understand(one, now=now) for one in mails]
+    with transaction() as session:
+        return incoming.take(session, understood, now=now)
+
+
+def handle_returns(*, budget_seconds: float) -> int:
+    """Let what came back take effect, for about so long. Returns how many reports did."""
+    end, handled = time.monotonic() + budget_seconds, 0
+    while True:
+        with transaction() as session:
+            count = consequences.handle(session, now=clock.now())
+        handled += count
+        if not count or time.monotonic() >= end:
+            return handled
+
+
 def ring_senders(now: datetime) -> None:
     """Ring for the workers that send. If Redis is away, the tick does it later."""
     with transaction() as session:
@@ -198,6 +236,7 @@ def ring_senders(now: datetime) -> None:
 
 
 def _ring(found: Found) -> None:
+    """Ring for what a tick found."""
     expires = max(2 * settings.load().tick_seconds, 10)
     for due in found.slots:
         queue.enqueue(queue.MAKE_ISSUE, due.newsletter_id, expires_seconds=expires)
@@ -205,16 +244,17 @@ def _ring(found: Found) -> None:
         queue.enqueue(queue.START_ISSUE, issue_id, expires_seconds=expires)
     for feed_id in found.feeds:
         queue.enqueue(queue.READ_FEED, feed_id)
-    if found.has_pictures:
-        queue.enqueue(queue.FETCH_PICTURES)
-    if found.has_site:
-        queue.enqueue(queue.READ_SITE)
-    if found.has_calls:
-        queue.enqueue(queue.CALL_WEBHOOKS, expires_seconds=expires)
     for request_id in found.signups:
         queue.enqueue(queue.HANDLE_SIGNUP, request_id)
-    if found.has_desk_mail:
-        queue.enqueue(queue.MAIL_DESK, expires_seconds=expires)
+    wanted = {
+        queue.FETCH_PICTURES: found.has_pictures,
+        queue.READ_SITE: found.has_site,
+        queue.CALL_WEBHOOKS: found.has_calls,
+        queue.MAIL_DESK: found.has_desk_mail,
+        queue.HANDLE_RETURNS: found.has_returns,
+    }
+    for name in (one for one, is_wanted in wanted.items() if is_wanted):
+        queue.enqueue(name, expires_seconds=expires)
     for request_id in found.link_requests:
         queue.enqueue(queue.SEND_LINK, request_id)
     for _ in range(found.batches):

@@ -14,7 +14,16 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from pydantic_settings.sources import TomlConfigSettingsSource
 
 from mailer.issues import findings
-from mailer.mail_settings import LOOPBACK_HOSTS, DkimKey, DomainLimits, SmtpUrl, Transport
+from mailer.mail_settings import (
+    LOOPBACK_HOSTS,
+    DkimKey,
+    DomainLimits,
+    MailboxUrl,
+    ReturnMailbox,
+    SmtpUrl,
+    TokenMailbox,
+    Transport,
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -145,10 +154,35 @@ class Settings(BaseSettings):
         alias="MAILER_CHECK_LINKS",
         description="Whether the checks before sending ask a mail's links and pictures over the network.",
     )
-    unsubscribe_mailbox: str | None = Field(
+    unsubscribe_mailbox: TokenMailbox | None = Field(
         None,
         alias="MAILER_UNSUBSCRIBE_MAILBOX",
         description="Mailbox that reads mails to unsubscribe+…, unsubscribe@lettre.example; then List-Unsubscribe names it too.",
+    )
+    bounce_address: ReturnMailbox | None = Field(
+        None,
+        alias="MAILER_BOUNCE_ADDRESS",
+        description="Mailbox that mails come back to, each to bounces+…, bounces@lettre.example; see docs/bounces.md.",
+    )
+    bounce_mailbox_url: MailboxUrl | None = Field(
+        None,
+        alias="MAILER_BOUNCE_MAILBOX_URL",
+        repr=False,
+        description="Where workers read that mailbox: imaps://user:password@host/INBOX, or pop3s://user:password@host.",
+    )
+    soft_bounces: int = Field(
+        5,
+        ge=1,
+        le=100,
+        alias="MAILER_SOFT_BOUNCES",
+        description="So many soft bounces in a row end a reader’s subscriptions.",
+    )
+    soft_bounce_days: int = Field(
+        14,
+        ge=0,
+        le=400,
+        alias="MAILER_SOFT_BOUNCE_DAYS",
+        description="The first of those soft bounces must be at least so old.",
     )
     keep_events_days: int = Field(
         90,
@@ -284,14 +318,6 @@ class Settings(BaseSettings):
             ipaddress.ip_address(value)
         except ValueError:
             raise ValueError("must be a host's full name, lettre.example, or its IP address") from None
-        return value
-
-    @field_validator("unsubscribe_mailbox")
-    @classmethod
-    def _short_mailbox(cls, value: str | None) -> str | None:
-        # The token is 48 characters of the 64 that the part before the @ may have (RFC 5321 4.5.3.1.1).
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,15}@[A-Za-z0-9.-]+\.[A-Za-z]{2,63}", value):
-            raise ValueError("must be a plain address, at most 15 characters before the @")
         return value
 
     @field_validator("transports")

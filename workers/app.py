@@ -29,6 +29,11 @@ app.conf.update(
             "schedule": _SETTINGS.tick_seconds,
             "options": {"queue": queue.QUEUES[queue.TICK], "expires": max(2 * _SETTINGS.tick_seconds, 10)},
         },
+        "read-mailbox": {
+            "task": queue.READ_MAILBOX,
+            "schedule": 60.0,
+            "options": {"queue": queue.QUEUES[queue.READ_MAILBOX], "expires": 60},
+        },
         "clean-up": {
             "task": queue.CLEAN_UP,
             "schedule": 3600.0,

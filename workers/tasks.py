@@ -13,6 +13,7 @@ from workers.app import app
 # Short, so that confirmations, other queues and a stop of the worker wait for seconds only.
 SEND_SECONDS: Final = 3
 CALL_SECONDS: Final = 10
+MAILS_AT_ONCE: Final = 5000
 
 
 @app.task(name=queue.TICK)
@@ -84,6 +85,18 @@ def call_webhooks() -> None:
 def send() -> None:
     """Send what is due, confirmations first."""
     sending.send_due(budget_seconds=SEND_SECONDS, meanwhile=scheduling.answer_signups)
+
+
+@app.task(name=queue.READ_MAILBOX)
+def read_mailbox() -> None:
+    """Read what came back to the mailbox."""
+    scheduling.read_mailbox(limit=MAILS_AT_ONCE)
+
+
+@app.task(name=queue.HANDLE_RETURNS)
+def handle_returns() -> None:
+    """Let what came back take effect."""
+    scheduling.handle_returns(budget_seconds=SEND_SECONDS)
 
 
 @app.task(name=queue.CLEAN_UP)

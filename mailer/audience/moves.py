@@ -79,7 +79,7 @@ def confirm(session: Session, confirmation_id: int, *, origin: Origin, now: date
         return subscription
     if not subscriptions.may_ask(session, change.new_address):
         raise SubscriptionGone("The new address is suppressed and must not be mailed.")
-    subscriptions.forgive_erasure(session, change.new_address)
+    subscriptions.forgive(session, change.new_address)
     mover = _lock(session, change.subscriber_id)
     key = addresses.key(change.new_address)
     other = session.execute(

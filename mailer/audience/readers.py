@@ -18,11 +18,20 @@ from mailer import addresses
 from mailer.audience import subscriptions
 from mailer.delivery import deliveries
 from mailer.mail import mails
-from mailer.models.audience import Consent, SignupRequest, Subscriber, Subscription, SubscriptionState, Suppression
+from mailer.models.audience import (
+    Consent,
+    SignupRequest,
+    Subscriber,
+    Subscription,
+    SubscriptionState,
+    SuppressedBecause,
+    Suppression,
+)
 from mailer.models.base import Base
 from mailer.models.content import Issue, MailKind, Newsletter, Variant
 from mailer.models.deliveries import Batch, Deferral, Delivery, DeliveryOutcome
 from mailer.models.readers import AddressChange, LinkRequest
+from mailer.models.returns import Return
 from mailer.models.tracking import Event
 from mailer.models.webhooks import WebhookMessage
 
@@ -161,7 +170,7 @@ def erase(session: Session, subscriber_id: int, *, now: datetime) -> None:
         session.execute(delete(column.class_).where(_is_address(column, subscriber)))
     values = {
         "address_hash": addresses.fingerprint(subscriber.address),
-        "reason": subscriptions.ERASED,
+        "reason": SuppressedBecause.ERASED,
         "created_at": now,
     }
     session.execute(upsert(Suppression).values(**values).on_conflict_do_nothing())
@@ -224,6 +233,8 @@ def _cut_replies(session: Session, delivery_ids: ScalarSelect[int]) -> None:
             .values(reply=codes)
             .execution_options(synchronize_session=False)
         )
+    came_back = (Return.delivery_id.in_(delivery_ids), Return.words.is_not(None))
+    session.execute(update(Return).where(*came_back).values(words=None).execution_options(synchronize_session=False))
 
 
 def _subscriptions(subscriber: Subscriber) -> ScalarSelect[int]:
@@ -251,6 +262,7 @@ TABLES: Final[dict[str, Callable[[Subscriber], ColumnElement[bool]]]] = {
     "address_changes": lambda one: AddressChange.subscriber_id == one.id,
     "deliveries": lambda one: Delivery.subscription_id.in_(_subscriptions(one)),
     "outcomes": lambda one: DeliveryOutcome.delivery_id.in_(_deliveries(one)),
+    "returns": lambda one: Return.delivery_id.in_(_deliveries(one)),
     "deferrals": lambda one: Deferral.delivery_id.in_(_deliveries(one)),
     "events": lambda one: Event.subscription_id.in_(_subscriptions(one)),
     "webhook_messages": lambda one: WebhookMessage.subscription_id.in_(_subscriptions(one)),

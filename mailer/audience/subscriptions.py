@@ -19,14 +19,15 @@ from mailer.models.audience import (
     Subscriber,
     Subscription,
     SubscriptionState,
+    SuppressedBecause,
     Suppression,
 )
 from mailer.models.content import Newsletter
 from mailer.newsroom import outbox
 
 UNDO_LIFETIME: Final = timedelta(days=30)
-# Why the hash of an erased reader's address is kept; only their own confirmation undoes it.
-ERASED: Final = "erased"
+# What only the reader undoes, by a link in a mail to the address: it shows that the mailbox lives and who has it.
+FORGIVABLE: Final = (SuppressedBecause.ERASED, SuppressedBecause.BOUNCED)
 # Only who left by themselves may come back by a button.
 OWN_WILL: Final = (EndedReason.UNSUBSCRIBED, EndedReason.ONE_CLICK)
 # What other programs are told of (newsroom/outbox.py). Who is back after leaving counts as confirmed.
@@ -90,7 +91,7 @@ def confirm(
     )
     if confirmed.rowcount:  # type: ignore[attr-defined]
         note_consent(session, subscription_id, ConsentEvent.CONFIRMED, origin=origin, now=now, detail=detail)
-        forgive_erasure(session, get(session, subscription_id).subscriber.address)
+        forgive(session, get(session, subscription_id).subscriber.address)
         return True
     if get(session, subscription_id).state != SubscriptionState.CONFIRMED:
         raise SubscriptionGone(f"This link was made on {asked_at:%Y-%m-%d}, before the subscription ended.")
@@ -291,15 +292,15 @@ def is_suppressed(session: Session, address: str) -> bool:
 
 
 def may_ask(session: Session, address: str) -> bool:
-    """Tell whether the form, and whoever has the mailbox, may have this address mailed: erased ones too, at their wish."""
+    """Tell whether the form, and whoever has the mailbox, may have this address mailed: erased and bounced ones too."""
     chosen = select(Suppression.reason).where(Suppression.address_hash == addresses.fingerprint(address))
-    return session.execute(chosen).scalar_one_or_none() in (None, ERASED)
+    return session.execute(chosen).scalar_one_or_none() in (None, *FORGIVABLE)
 
 
-def forgive_erasure(session: Session, address: str) -> None:
-    """Let an erased address be mailed again: its reader has come back by a link in a mail to it."""
+def forgive(session: Session, address: str) -> None:
+    """Let an erased or bounced address be mailed again: its reader has come back by a link in a mail to it."""
     hashed = addresses.fingerprint(address)
-    session.execute(delete(Suppression).where(Suppression.address_hash == hashed, Suppression.reason == ERASED))
+    session.execute(delete(Suppression).where(Suppression.address_hash == hashed, Suppression.reason.in_(FORGIVABLE)))
 
 
 def truncate(host: str | None) -> str | None:

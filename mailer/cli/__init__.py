@@ -17,6 +17,7 @@ from mailer.cli import (
     output,
     pictures,
     subscribers,
+    suppressions,
     system,
     tokens,
     topics,
@@ -36,6 +37,7 @@ app.add_typer(issues.app, name="issue")
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(topics.app, name="topic")
 app.add_typer(bounces.app, name="bounces")
+app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tokens.app, name="token")
 app.add_typer(webhooks.app, name="webhook")
 users.app.command()(first_run.link)

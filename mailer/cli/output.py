@@ -20,9 +20,9 @@ from sqlalchemy.exc import ProgrammingError
 
 from mailer import addresses, queue, settings
 from mailer.articles import discovery, topics
-from mailer.audience import attributes, readers, subscriptions, wishes
+from mailer.audience import attributes, readers, subscriptions, suppressions, wishes
 from mailer.cli.demo_folder import FolderNotOurs
-from mailer.delivery import settling
+from mailer.delivery import mailbox, settling
 from mailer.embedded.inbox import InboxFailed
 from mailer.embedded.processes import ChildDied, ChildNotStarted
 from mailer.embedded.services import DataDirectoryInUse, ServicesFailed
@@ -63,6 +63,10 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (webhooks.WebhookNotFound, NOT_FOUND),
     (discovery.NoFeedFound, NOT_FOUND),
     (fetch.FeedUnreachable, TRY_AGAIN),
+    (mailbox.MailboxUnreadable, TRY_AGAIN),
+    (suppressions.ListInvalid, USAGE),
+    (suppressions.SuppressionNotFound, NOT_FOUND),
+    (suppressions.SuppressionFinal, STATE_FORBIDS),
     (issues.IssueNotFound, NOT_FOUND),
     (amending.ArticleNotFound, NOT_FOUND),
     (subscriptions.SubscriptionNotFound, NOT_FOUND),

@@ -77,9 +77,11 @@ def forget() -> None:
 
 def outgoing(mail: Mail, one: deliveries.Recipient) -> Outgoing:
     """Make the message for one reader; its bytes are filled in when the server is ready for them."""
+    box = settings.load().bounce_address
     return Outgoing(
         key=one.delivery_id,
-        sender=mail.sender,
+        # Each mail comes back to an address of its own (VERP), which tells whose it was whatever the report holds.
+        sender=links.return_path(box, one.delivery_id) if box else mail.sender,
         recipient=one.address,
         content=functools.partial(_fill, mail, one),
         size=mail.size,

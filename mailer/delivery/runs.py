@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from mailer import clock, settings
 from mailer.audience import moves
-from mailer.delivery import deliveries, takeover
+from mailer.delivery import deliveries, returned, takeover
 from mailer.delivery.journal import Journal
 from mailer.delivery.transports.lanes import domain_of
 from mailer.delivery.transports.pool import Trouble
@@ -75,7 +75,9 @@ class Run:
         if self.is_unsure and _is_recorded(session, self.settled, self.deferred):
             self.recorded()
         if self.settled or self.deferred:
-            deliveries.record(session, self.claim, self.settled, self.deferred, now=clock.now())
+            now = clock.now()
+            deliveries.record(session, self.claim, self.settled, self.deferred, now=now)
+            returned.note(session, returned.refused(self.settled, now=now), now=now)
 
     def recorded(self) -> None:
         """Forget what is in the ledger now."""

@@ -52,6 +52,16 @@ class ConsentEvent(enum.StrEnum):
     RESUMED = "resumed"
 
 
+class SuppressedBecause(enum.StrEnum):
+    """Why an address must not be mailed. Only its reader undoes `erased` and `bounced`, by a link in a mail to it."""
+
+    ERASED = "erased"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    # By the newsroom, or from a list that it brought along.
+    REMOVED = "removed"
+
+
 class Subscriber(Base):
     """A person's address. Preferences belong to the subscription.
 
@@ -179,6 +189,6 @@ class Suppression(Base):
     __tablename__ = "suppressions"
 
     address_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    reason: Mapped[str]
+    reason: Mapped[SuppressedBecause]
     strikes: Mapped[int] = mapped_column(SmallInteger, server_default="1")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

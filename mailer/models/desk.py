@@ -64,6 +64,8 @@ class DeskEvent(enum.StrEnum):
     ISSUE_PAUSED = "issue_paused"
     ISSUE_FAILED = "issue_failed"
     WEBHOOK_OFF = "webhook_off"
+    BLOCKED = "blocked"
+    COMPLAINTS = "complaints"
 
 
 class ReviewAct(enum.StrEnum):

@@ -53,6 +53,16 @@ WORDS: Final = {
         means="Another program is told nothing any more. Switch it on again under Settings, Webhooks, once it answers; what it "
         "missed before that can be replayed there.",
     ),
+    DeskEvent.BLOCKED: Words(
+        title="Servers refuse our mail",
+        means="Mails came back because servers refuse our sending, not because of the readers’ addresses. No reader was "
+        "removed for it.",
+    ),
+    DeskEvent.COMPLAINTS: Words(
+        title="Readers complain of spam",
+        means="More readers than one in a thousand report this issue as spam. From three in a thousand on sending stops by "
+        "itself, and providers begin to block all your mail.",
+    ),
 }
 ACTS: Final = {
     ReviewAct.SEND: "Send it as it is",
@@ -67,3 +77,8 @@ FEED: Final = "The feed {title} ({url}) has been silent since {day}."
 WEBHOOK_FAILING: Final = "{url} has not answered with success for five days."
 WEBHOOK_GONE: Final = "{url} answered that it is gone for good (410)."
 SLOT: Final = "It was due on {moment}."
+REFUSED: Final = (
+    "{number} mails came back so within a day. Check SPF, DKIM and DMARC of the sender’s domain, and the reputation of your "
+    "server."
+)
+COMPLAINED: Final = "{number} of {accepted} readers complained. They are unsubscribed."

@@ -133,6 +133,12 @@ def _told(
     if mail.event == DeskEvent.WEBHOOK_OFF:
         sentence = desk_words.WEBHOOK_GONE if values["because"] == "gone" else desk_words.WEBHOOK_FAILING
         return [i18n.gettext(language, sentence, url=values["url"])], [], ""
+    if mail.event == DeskEvent.BLOCKED:
+        refused = {"number": values["number"]}
+        return [i18n.gettext(language, desk_words.REFUSED, **refused)], [], values["words"]
+    if mail.event == DeskEvent.COMPLAINTS:
+        counted = {name: i18n.format_number(language, int(values[name])) for name in ("number", "accepted")}
+        return [i18n.gettext(language, desk_words.COMPLAINED, **counted)], [], ""
     moment = _moment(language, _local(newsletter, values["slot"]))
     due = i18n.gettext(language, desk_words.SLOT, moment=moment)
     return [due], [], reasons.say(language, values.get("reason", ""))

@@ -46,7 +46,23 @@ class Explanation:
 
 def explain(raw: bytes) -> Explanation:
     """Explain a raw mail. Never raises: what says nothing is "not a bounce"."""
-    mail = parts.take_apart(raw)
+    return explain_parts(parts.take_apart(raw))
+
+
+def explain_reply(said: str) -> Failure:
+    """Explain what a server said when it refused a mail that it was given, such as "550 5.1.1 no such user"."""
+    status, reply = _status(said), reasons.reply_code(said)
+    reason = reasons.of_words(said) or Reason.UNKNOWN
+    if reason in (*_VAGUE, Reason.UNKNOWN):
+        reason = reasons.of_status(status) or reason
+    if status is None and reply:
+        status = f"{reply[0]}.0.0"
+    words = " ".join(said.split())[:WORDS_LENGTH]
+    return Failure(recipient=None, kind=reasons.kind(reason, status), status=status, reason=reason, words=words)
+
+
+def explain_parts(mail: Opened) -> Explanation:
+    """Explain a mail that is taken apart already."""
     harmless = answers.not_a_failure(mail)
     failures = [_harmless(mail, harmless)] if harmless else list(_reported(mail)) or list(_told(mail))
     return Explanation(failures=tuple(failures), message_id=_message_id(mail))

@@ -18,6 +18,17 @@ from typing import Final
 MOST_BYTES: Final = 2_000_000
 MOST_PARTS: Final = 50
 
+# Where a mail's receiver stands, when the mailbox's server does not tell it otherwise; the outermost first.
+RECEIVERS: Final = (
+    "x-original-to",
+    "delivered-to",
+    "envelope-to",
+    "x-envelope-to",
+    "x-forwarded-to",
+    "to",
+    "cc",
+)
+
 _REPORT: Final = "message/delivery-status"
 _ORIGINALS: Final = (
     "message/rfc822",
@@ -222,9 +233,10 @@ def _fields(message: Message) -> dict[str, str]:
 
 
 def _decoded(value: str) -> str:
-    with contextlib.suppress(ValueError, LookupError, UnicodeError):
-        value = str(make_header(decode_header(value)))
-    return re.sub(r"\s+", " ", value).strip()
+    if "=?" in value:
+        with contextlib.suppress(ValueError, LookupError, UnicodeError):
+            value = str(make_header(decode_header(value)))
+    return " ".join(value.split())
 
 
 def _readable(markup: str) -> str:
