@@ -5,16 +5,16 @@ from datetime import timedelta
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
-from mailer import clock, settings
+from mailer import clock, db, settings
 from mailer.db import transaction
 from mailer.issues import issues
 from mailer.models.audience import SignupRequest, Subscription, SubscriptionState
 from mailer.models.audit import AuditEntry
 from mailer.models.content import Issue, IssueState
 from mailer.models.tokens import Scope
-from mailer.newsroom import newsletters, reports
+from mailer.newsroom import newsletters, reports, webhooks
 from mailer.web.app import create_app
 from tests.api import Program, make_token, refused
 from tests.conftest import SmtpInbox
@@ -307,3 +307,46 @@ def test_reports_tell_what_the_desk_shows(program: Program) -> None:
         issues.start(session, issues.get(session, 1), batch_size=10, now=clock.now())
     told = program.get("/issues/1/report").json()
     assert (told["accepted"], len(told["clicks_by_hour"]), told["usual"]) == (0, 48, None)
+
+
+def test_no_list_asks_the_database_more_often_because_it_is_longer(app: FastAPI, program: Program) -> None:
+    paths = [
+        "/newsletters",
+        "/issues",
+        "/subscribers",
+        "/newsletters/courrier/articles",
+        "/webhooks",
+        "/tokens",
+        "/audit",
+    ]
+    few = [statements(program, path) for path in paths]
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        for number in range(8):
+            readers(session, a_newsletter(session, f"n{number}", name=f"N{number}"), 3)
+            an_article(session, newsletter, f"more-{number}", seen=clock.now())
+            issues.draft(session, newsletter, now=clock.now())
+            webhooks.create(session, webhooks.Wanted(url="https://crm.example/"), by="tests", now=clock.now())
+    for _ in range(5):
+        make_token()
+        program.ask("PATCH", "/issues/1", {"subject": "Again"})
+    assert dict(zip(paths, [statements(program, path) for path in paths], strict=True)) == dict(
+        zip(paths, few, strict=True)
+    )
+
+
+def statements(program: Program, path: str) -> int:
+    """How many SQL statements a request takes."""
+    program.get(path)
+    seen: list[str] = []
+    engine = db.engine()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert program.get(path).status_code == 200
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    return len(seen)

@@ -13,6 +13,7 @@ from mailer.db import transaction
 from mailer.mail import brand
 from mailer.models.content import Newsletter
 from mailer.newsroom import newsletters
+from mailer.web.admin import newsletter_form
 from tests.conftest import SmtpInbox
 from tests.desk import a_topic, area, field, hidden, picked, press, running_desk, sign_in
 from tests.factories import an_article, readers
@@ -72,6 +73,16 @@ def test_every_setting_of_a_newsletter_can_be_changed_at_the_desk(desk: httpx.Cl
     # The sites of the form have their place on the page of forms.
     settings = newsletters.EDITABLE - {"updated_at", "form_sites"}
     assert settings - filled_in(desk.get(PATH)).keys() - set(newsletters.SWITCHES) == set()
+
+
+def test_saving_them_leaves_the_switches_of_other_pages_as_they_are(desk: httpx.Client) -> None:
+    elsewhere = {name: True for name in newsletters.SWITCHES if name not in newsletter_form.SWITCHES}
+    with transaction() as session:
+        newsletters.edit(session, newsletters.get(session, "courrier"), values=elsewhere, now=clock.now())
+    page = desk.get(PATH)
+    assert desk.post(PATH, data={**hidden(page), **filled_in(page)}).status_code == 303
+    now = newsletter()
+    assert {name: getattr(now, name) for name in elsewhere} == elsewhere
 
 
 def test_settings_are_changed(desk: httpx.Client) -> None:

@@ -1,7 +1,10 @@
 """Webhooks: what happened is told, signed, tried again, and never lost; never to where it must not go."""
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -293,6 +296,27 @@ def test_a_worker_that_dies_in_the_middle_loses_nothing(hook: Hook) -> None:
             calling._record(session, taken, calling.Answer(trouble=CallTrouble.TIMEOUT), now=clock.now())
     assert call().state == CallState.ANSWERED
     assert len(hook.calls) == 1
+
+
+def test_a_process_that_is_killed_while_it_calls_loses_nothing(hook: Hook) -> None:
+    add(hook)
+    end_first()
+    hook.delay_seconds = 5
+    script = "from mailer.newsroom import calling; calling.call_due(budget_seconds=30)"
+    worker = subprocess.Popen([sys.executable, "-c", script])
+    deadline = time.monotonic() + 20
+    while not hook.calls:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker.kill()
+    worker.wait()
+    hook.delay_seconds = 0
+    assert call().state == CallState.WAITING
+    with later(calling.LEASE + timedelta(seconds=1)):
+        calling.call_due(budget_seconds=5)
+    assert call().state == CallState.ANSWERED
+    first, second = (headers["webhook-id"] for headers, _ in hook.calls)
+    assert first == second
 
 
 def test_two_workers_tell_everything_once(hook: Hook) -> None:

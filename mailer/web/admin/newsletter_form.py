@@ -38,6 +38,8 @@ CHOICES: Final = {
 }
 # One a line.
 LISTS: Final = ("include_categories", "exclude_categories", "desk_addresses")
+# Those of this page: the rest stand on pages of their own, and must not be switched off by this one.
+SWITCHES: Final = ("is_paused", "needs_approval", "offers_hour")
 FIELDS: Final = (
     *TEXTS,
     *MAY_BE_NONE,
@@ -46,7 +48,7 @@ FIELDS: Final = (
     *OPTIONAL_NUMBERS,
     *CHOICES,
     *LISTS,
-    *newsletters.SWITCHES,
+    *SWITCHES,
 )
 _ADDRESS: Final = "Enter a full address, like name@example.com"
 COMPLAINTS: Final = {
@@ -87,7 +89,7 @@ def save(database: Session, newsletter: Newsletter, desk: Desk) -> None:
     single |= {name: "" for name in ("description", "introduction") if not given[name]}
     single |= {name: given[name] or None for name in MAY_BE_NONE}
     single |= {name: desk.typed_lines(name) for name in LISTS}
-    single |= {name: bool(given[name]) for name in newsletters.SWITCHES}
+    single |= {name: bool(given[name]) for name in SWITCHES}
     together = {**_numbers(desk, given, errors), **_colors(given, errors)}
     _set(database, newsletter, single, errors, now=desk.now)
     if not errors:

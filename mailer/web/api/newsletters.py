@@ -139,14 +139,15 @@ def list_newsletters(call: access.Current) -> Listed[NewsletterSettings]:
     """List the newsletters that the token sees, by name."""
     with transaction() as session:
         seen = [one for one in newsletters.all_newsletters(session) if call.sees(one.id)]
-        return Listed(data=[_shape(session, one, now=call.now) for one in seen])
+        readers = newsletters.count_readers_by_newsletter(session)
+        return Listed(data=[_shape(one, readers.get(one.id, 0), now=call.now) for one in seen])
 
 
 @router.get("/newsletters/{slug}", **access.needs(Scope.READ))
 def show_newsletter(call: access.Current, slug: Slug) -> NewsletterSettings:
     """Show a newsletter's settings."""
     with transaction() as session:
-        return _shape(session, call.newsletter(session, slug), now=call.now)
+        return _one(session, call.newsletter(session, slug), now=call.now)
 
 
 @router.patch("/newsletters/{slug}", response_model=NewsletterSettings, **access.needs(Scope.ADMIN))
@@ -164,10 +165,13 @@ def change_newsletter(call: access.Current, slug: Slug, change: NewsletterChange
         if rhythm:
             wanted = {"cron": found.cron, "timezone": found.timezone} | rhythm
             newsletters.schedule(session, found, **wanted, now=call.now, since=call.now)
-        return acting.answer(call, _shape(session, found, now=call.now))
+        return acting.answer(call, _one(session, found, now=call.now))
 
 
-def _shape(session: Session, one: Newsletter, *, now: datetime) -> NewsletterSettings:
+def _one(session: Session, one: Newsletter, *, now: datetime) -> NewsletterSettings:
+    return _shape(one, newsletters.count_readers(session, one.id), now=now)
+
+
+def _shape(one: Newsletter, readers: int, *, now: datetime) -> NewsletterSettings:
     kept = {name: getattr(one, name) for name in NewsletterSettings.model_fields if hasattr(one, name)}
-    readers = newsletters.count_readers(session, one.id)
     return NewsletterSettings(**kept, readers=readers, next_issue_at=newsletters.next_slot(one, now=now))
