@@ -97,3 +97,13 @@ def test_migrating_twice_changes_nothing(bare: Engine) -> None:
     run.upgrade(url(bare))
     run.upgrade(url(bare))
     assert run.is_current(url(bare))
+
+
+def test_a_database_of_a_newer_version_is_left_alone_with_a_sentence(bare: Engine) -> None:
+    run.upgrade(url(bare))
+    with bare.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(run.DatabaseNewer, match="9999 of a newer version"):
+        run.upgrade(url(bare))
+    with bare.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999"

@@ -29,6 +29,7 @@ from mailer.embedded.services import DataDirectoryInUse, ServicesFailed
 from mailer.feeds import fetch
 from mailer.issues import amending, approvals, corrections, gate, issues, markdown, readings, schedules, trials
 from mailer.mail import dkim, inlining, rendering
+from mailer.migrations import run as migrations
 from mailer.newsroom import accounts, newsletters, team, tokens, webhooks
 
 DONE: Final = 0
@@ -87,6 +88,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (rendering.TemplateInvalid, FAILED),
     (inlining.InliningFailed, FAILED),
     (DataDirectoryInUse, STATE_FORBIDS),
+    (migrations.DatabaseNewer, STATE_FORBIDS),
     (ServicesFailed, FAILED),
     (ChildDied, FAILED),
     (ChildNotStarted, FAILED),
