@@ -117,7 +117,14 @@ def test_a_viewer_reads_what_is_there_to_look_at(site: Site) -> None:
 
 def test_a_viewer_is_shown_no_button_that_changes_anything(site: Site) -> None:
     newsletter = "/admin/newsletters/courrier"
-    pages = ["/admin", "/admin/issues", "/admin/issues/1", "/admin/newsletters", "/admin/articles", "/admin/subscribers"]
+    pages = [
+        "/admin",
+        "/admin/issues",
+        "/admin/issues/1",
+        "/admin/newsletters",
+        "/admin/articles",
+        "/admin/subscribers",
+    ]
     pages += [newsletter, *(f"{newsletter}/{one}" for one in ("next", "articles", "feeds", "topics")), "/admin/forms"]
     offered = {}
     with somebody(site, Role.VIEWER) as client:

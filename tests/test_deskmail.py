@@ -281,5 +281,6 @@ def test_every_event_has_its_words_in_both_languages(event: DeskEvent) -> None:
 def test_every_other_sentence_is_french_too() -> None:
     sentences = [*slot_words.SENTENCES.values(), *desk_words.ACTS.values(), desk_words.FEED, desk_words.SLOT]
     sentences += [desk_words.OPEN_ISSUE, desk_words.OPEN_NEWSLETTER, desk_words.GAVE_UP]
+    sentences += [desk_words.WEBHOOK_FAILING, desk_words.WEBHOOK_GONE]
     assert [one for one in sentences if i18n.gettext("fr", one) == one] == []
     assert set(slot_words.SENTENCES) == set(SlotCode)

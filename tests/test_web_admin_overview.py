@@ -13,9 +13,9 @@ from mailer.issues import issues
 from mailer.models.content import Article, Issue, IssueState
 from mailer.models.intake import ArticleStatus
 from mailer.models.progress import IssueReport, ReaderDay
-from mailer.newsroom import newsletters
+from mailer.newsroom import newsletters, reports
 from tests.conftest import SmtpInbox
-from tests.crowded import crowd
+from tests.crowded import crowd, many_readers
 from tests.desk import article_id, drafted, press, running_desk, sign_in, speak, started
 from tests.factories import a_newsletter, an_article
 
@@ -192,3 +192,15 @@ def test_the_mails_around_the_form_are_shown_as_they_leave(desk: httpx.Client, k
     assert "lea@example.org" in mail.text
     assert "sandbox" in mail.headers["content-security-policy"]
     assert "script" not in mail.headers["content-security-policy"]
+
+
+def test_many_readers_are_told_as_of_the_last_count(desk: httpx.Client) -> None:
+    with transaction() as session:
+        newsletter = newsletters.get(session, "courrier")
+        many_readers(session, newsletter, 10_001)
+        assert reports.readers_now(session) == {newsletter.id: 10_001}
+        day = clock.now().date()
+        session.add(ReaderDay(newsletter_id=newsletter.id, day=day, joined=0, left=0, readers=9_990))
+        session.flush()
+        assert reports.readers_now(session) == {newsletter.id: 9_990}
+    assert ">9,990<" in desk.get("/admin/newsletters").text

@@ -15,7 +15,7 @@ from mailer.cli.settling import IssueId
 from mailer.db import transaction
 from mailer.delivery import ledger, remedies
 from mailer.issues import amending as amended
-from mailer.issues import explanations, handwriting, issues, leaving, reviewing, schedules, selection
+from mailer.issues import approvals, explanations, handwriting, issues, leaving, reviewing, schedules, selection
 from mailer.models.content import Issue, IssueState, WhenUncertain
 from mailer.models.deliveries import Outcome
 from mailer.newsroom import newsletters
@@ -28,7 +28,7 @@ app.command()(writing.edit)
 app.command()(amending.pull)
 app.command()(amending.replace)
 app.command()(measuring.stats)
-app.command()(leaving_cli.test)
+app.command("test")(leaving_cli.try_out)
 app.command()(leaving_cli.undo)
 app.command()(leaving_cli.retry)
 app.command()(leaving_cli.duplicate)
@@ -179,6 +179,7 @@ def send(
         issue = issues.get(session, issue_id)
         count = newsletters.count_readers(session, issue.newsletter_id)
         subject, name, sender = issue.subject, issue.newsletter.name, issue.newsletter.sender_address
+        approvals.require(session, issue, None, now=clock.now())
         if not despite_checks:
             checks.fail_if_blocked(session, issue)
     output.say(f"  {subject}\n  to {count:,} readers of {name}, from {sender}, now")
@@ -218,6 +219,7 @@ def schedule(
         issue = issues.get(session, issue_id)
         moment = at.replace(tzinfo=schedules.zone(issue.newsletter.timezone)).astimezone(UTC)
         _choose(session, issue, when_uncertain)
+        approvals.require(session, issue, None, now=clock.now())
         issues.schedule(session, issue, at=moment, now=clock.now())
         value = _value(session, issue)
     output.emit(value, text=f"Issue {issue_id} leaves at {at:%Y-%m-%d %H:%M}.")

@@ -10,14 +10,14 @@ from mailer import clock, queue
 from mailer.cli import output
 from mailer.cli.settling import IssueId
 from mailer.db import transaction
-from mailer.issues import duplicates, issues, leaving, trials
+from mailer.issues import approvals, duplicates, issues, leaving, trials
 from mailer.models.content import IssueState
 from mailer.models.trials import TrialVerdict
 
 LOOK_SECONDS = 0.2
 
 
-def test(
+def try_out(
     issue_id: IssueId,
     address: Annotated[list[str], typer.Argument(help="Where to send it: up to five addresses.")],
     as_reader: Annotated[
@@ -58,6 +58,7 @@ def retry(issue_id: IssueId) -> None:
     """Have an issue that failed before anything left leave once more."""
     with transaction() as session:
         issue = issues.get(session, issue_id)
+        approvals.require(session, issue, None, now=clock.now())
         issues.reopen(session, issue, now=clock.now())
         at = leaving.leave(session, issue, now=clock.now())
     tell(issue_id, at)

@@ -132,7 +132,8 @@ def _told(
         return [i18n.gettext(language, desk_words.FEED, **named)], [], ""
     if mail.event == DeskEvent.WEBHOOK_OFF:
         sentence = desk_words.WEBHOOK_GONE if values["because"] == "gone" else desk_words.WEBHOOK_FAILING
-        return [i18n.gettext(language, sentence, url=values["url"])], [], ""
+        named = {"url": values["url"]}
+        return [i18n.gettext(language, sentence, **named)], [], ""
     if mail.event == DeskEvent.BLOCKED:
         refused = {"number": values["number"]}
         return [i18n.gettext(language, desk_words.REFUSED, **refused)], [], values["words"]

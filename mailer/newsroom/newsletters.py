@@ -228,16 +228,6 @@ def count_readers(session: Session, newsletter_id: int) -> int:
     return session.execute(select(func.count()).select_from(Subscription).where(*chosen)).scalar_one()
 
 
-def count_all_readers(session: Session) -> dict[int, int]:
-    """Count the confirmed subscriptions of every newsletter that has any, by its id."""
-    rows = session.execute(
-        select(Subscription.newsletter_id, func.count())
-        .where(Subscription.state == SubscriptionState.CONFIRMED)
-        .group_by(Subscription.newsletter_id)
-    )
-    return {row[0]: row[1] for row in rows}
-
-
 def count_readers_by_newsletter(session: Session) -> dict[int, int]:
     """Count the confirmed subscriptions of every newsletter that has any, by its id."""
     chosen = select(Subscription.newsletter_id, func.count()).where(Subscription.state == SubscriptionState.CONFIRMED)

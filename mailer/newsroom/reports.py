@@ -149,6 +149,13 @@ def usual(session: Session, issue: Issue) -> Usual | None:
     )
 
 
+def readers_now(session: Session) -> dict[int, int]:
+    """Return how many readers each newsletter has, by its id: up to 10,000 to the very one, beyond that as of the last
+    count, which is an hour old at most. Quick with a million.
+    """
+    return {row.id: int(row.readers) for row in session.execute(_READERS_NOW)}
+
+
 def readers_over(session: Session, newsletter_id: int, *, days: int | None, now: datetime) -> list[tuple[date, int]]:
     """Return how many readers there were at the end of each day, up to today; all days since the first if `days` is None."""
     since = date.min if days is None else _day(now) - timedelta(days=days)
@@ -310,6 +317,17 @@ GROUP BY 1
 _READERS: Final = text(
     "SELECT count(*) FROM subscriptions WHERE newsletter_id = :newsletter_id AND state = 'confirmed'"
 )
+_READERS_NOW: Final = text("""
+SELECT n.id, CASE WHEN few.count <= 10000 THEN few.count ELSE coalesce(
+    (SELECT d.readers FROM reader_days d WHERE d.newsletter_id = n.id ORDER BY d.day DESC LIMIT 1),
+    (SELECT count(*) FROM subscriptions s WHERE s.newsletter_id = n.id AND s.state = 'confirmed')
+) END AS readers
+FROM newsletters n CROSS JOIN LATERAL (
+    SELECT count(*) FROM (
+        SELECT FROM subscriptions s WHERE s.newsletter_id = n.id AND s.state = 'confirmed' LIMIT 10001
+    ) bounded
+) few
+""")
 _MIX: Final = text("""
 INSERT INTO reader_mixes (newsletter_id, rhythm, language, readers)
 SELECT newsletter_id, rhythm, language, count(*) FROM subscriptions WHERE state = 'confirmed' GROUP BY 1, 2, 3

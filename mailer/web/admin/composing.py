@@ -92,7 +92,6 @@ def page(
     placed = in_order(issues.placed(database, issue.id))
     view = view if view in VIEWS else "phone"
     is_due = issue.scheduled_at is not None and issue.scheduled_at <= desk.now
-    counted = recipients.count(database, issue, now=desk.now)
     return screens.render(
         request,
         desk,
@@ -101,16 +100,10 @@ def page(
         status=refused.status if refused else 200,
         errors=refused.errors if refused else {},
         refused=refused,
-        saved={name: getattr(issue, name) for name in (*issues.LENGTHS, "body")},
-        changed_by=issue.changed_by or i18n.gettext(desk.language, "Somebody"),
         issue=issue,
         newsletter=issue.newsletter,
         placed=placed,
         movable=_movable(placed),
-        counted=counted,
-        readers=counted.recipients,
-        tested=next(iter(trials.latest(database, issue.id, limit=1)), None),
-        version=issue.updated_at.isoformat(),
         is_refused=False,
         **inspecting.values(desk, inspecting.look(database, issue, placed, desk)),
         is_leaving=is_due,
@@ -118,10 +111,24 @@ def page(
         view=view,
         has_htmx=True,
         unsaved=None,
+        **_facts(database, issue, desk),
         **_candidates(request, database, issue, placed, desk),
         **_shown(request, database, issue, placed, desk),
         **_ALWAYS | _decided(database, issue),
     )
+
+
+def _facts(database: Session, issue: Issue, desk: session.Desk) -> dict[str, object]:
+    """Return what is saved, by whom, to whom it would go, and how the last test went."""
+    counted = recipients.count(database, issue, now=desk.now)
+    return {
+        "saved": {name: getattr(issue, name) for name in (*issues.LENGTHS, "body")},
+        "changed_by": issue.changed_by or i18n.gettext(desk.language, "Somebody"),
+        "version": issue.updated_at.isoformat(),
+        "counted": counted,
+        "readers": counted.recipients,
+        "tested": next(iter(trials.latest(database, issue.id, limit=1)), None),
+    }
 
 
 def _candidates(

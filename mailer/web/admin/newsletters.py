@@ -9,7 +9,7 @@ from starlette.responses import Response
 from mailer.articles import topics
 from mailer.db import transaction
 from mailer.models.content import Newsletter
-from mailer.newsroom import newsletters
+from mailer.newsroom import newsletters, reports
 from mailer.web import pages
 from mailer.web.admin import newsletter_form, schedule_form, screens, session
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/newsletters", route_class=screens.DeskRoute)
 def index(request: Request, desk: session.Current) -> Response:
     """List the newsletters."""
     with transaction() as database:
-        readers = newsletters.count_all_readers(database)
+        readers = reports.readers_now(database)
         listed = [
             (one, readers.get(one.id, 0), newsletters.next_slot(one, now=desk.now))
             for one in newsletters.all_newsletters(database, among=desk.newsletter_ids)

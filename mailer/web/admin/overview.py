@@ -64,7 +64,7 @@ def show(request: Request, desk: session.Current, of: str = "") -> Response:
 def _newsletter(database: Session, desk: session.Desk, newsletter: Newsletter) -> dict[str, Any]:
     sent = reports.issues(database, newsletter.id, limit=_LAST_ISSUES)
     days = reports.readers_over(database, newsletter.id, days=7 * WEEKS, now=desk.now)
-    readers = newsletters.count_readers(database, newsletter.id)
+    readers = reports.readers_now(database).get(newsletter.id, 0)
     return {
         "moving": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_MOVING),
         "drafts": issues.latest(database, newsletter.id, limit=_LAST_ISSUES, states=_WAITING),

@@ -3,7 +3,7 @@
 from typing import Final
 
 from fastapi import APIRouter
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session, joinedload
 from starlette.requests import Request
 from starlette.responses import Response
@@ -105,7 +105,7 @@ def _pages(database: Session, desk: session.Desk, wanted: str) -> list[tuple[str
 
 def _issues(database: Session, desk: session.Desk, wanted: str) -> list[Issue]:
     escaped = wanted.replace("%", r"\%").replace("_", r"\_")
-    matches = Issue.subject.ilike(f"%{escaped}%")
+    matches: ColumnElement[bool] = Issue.subject.ilike(f"%{escaped}%")
     if wanted.isascii() and wanted.isdecimal() and len(wanted) < 10:
         matches |= Issue.number == int(wanted)
     statement = select(Issue).where(matches).options(joinedload(Issue.newsletter)).order_by(Issue.id.desc())

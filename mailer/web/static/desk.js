@@ -1,12 +1,11 @@
-// What makes the desk quicker; every page works without it.
+// Makes the desk quicker; pages work without it.
 (function () {
   'use strict';
   const html = document.documentElement;
-  html.classList.add('js');
+  html.className = 'js';
   const status = document.getElementById('said');
   function say(words) { if (status && words) { status.textContent = ''; setTimeout(function () { status.textContent = words; }, 50); } }
 
-  // Moments for undoing, second by second.
   document.querySelectorAll('[data-until]').forEach(function (timer) {
     const until = Date.parse(timer.dataset.until);
     setInterval(function () {
@@ -15,13 +14,13 @@
     }, 250);
   });
 
-  // Forms that change the list of articles: sent without leaving the page, so that the focus stays where it was.
-  const list = function () { return document.getElementById('articles'); };
+  // The list of articles changes without leaving the page, so that the focus stays where it was.
+  const list = () => document.getElementById('articles');
   function row(element) { return element && element.closest('[data-article]'); }
   async function post(form, extra) {
     const data = new URLSearchParams(new FormData(form));
-    Object.entries(extra || {}).forEach(function (pair) { data.set(pair[0], pair[1]); });
-    const answer = await fetch(form.getAttribute('action'), { method: 'POST', body: data, credentials: 'same-origin' });
+    Object.entries(extra).forEach(function (pair) { data.set(pair[0], pair[1]); });
+    const answer = await fetch(form.getAttribute('action'), { method: 'POST', body: data });
     const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
     const fresh = page.getElementById('articles');
     if (!answer.ok || !fresh) { form.submit(); return false; }
@@ -31,21 +30,24 @@
   }
   function take(page) {
     const version = page.querySelector('input[name=version]');
-    if (version) { document.querySelectorAll('input[name=version]').forEach(function (one) { one.value = version.value; }); }
+    if (version) { renew(version.value); }
     const toast = page.getElementById('toast');
     const old = document.getElementById('toast');
     if (toast && old) { old.replaceWith(toast); }
     const frame = document.querySelector('#preview iframe');
     if (frame) { frame.src = frame.getAttribute('src'); }
   }
+  function renew(version) {
+    document.querySelectorAll('input[name=version]').forEach(function (one) { one.value = version; });
+  }
   async function act(article, name, extra) {
     const form = article && article.querySelector('form');
     if (!form) { return; }
     const id = article.dataset.article;
     const focused = document.activeElement && document.activeElement.value;
-    if (!await post(form, Object.assign({ act: name, article: id }, extra))) { return; }
+    if (!await post(form, { act: name, article: id, ...extra })) { return; }
     const now = list().querySelector('[data-article="' + id + '"]');
-    if (!now) { say(list().dataset.gone); const next = list().querySelector('[data-article]'); if (next) { next.focus(); } return; }
+    if (!now) { say(list().dataset.gone); step(1); return; }
     const same = now.querySelector('button[value="' + focused + '"]');
     (same && !same.disabled ? same : now).focus();
     say(list().dataset.moved.replace('{position}', now.dataset.position).replace('{count}', list().dataset.count));
@@ -61,11 +63,10 @@
     if (list() && event.target.name === 'layout' && row(event.target)) { act(row(event.target), 'layout', { layout: event.target.value }); }
   });
 
-  // Dragging, as an extra to the arrows.
   let dragged = null;
   document.addEventListener('dragstart', function (event) {
     dragged = row(event.target);
-    if (dragged) { event.dataTransfer.effectAllowed = 'move'; event.dataTransfer.setData('text/plain', dragged.dataset.article); }
+    if (dragged) { event.dataTransfer.setData('text/plain', dragged.dataset.article); }
   });
   document.addEventListener('dragover', function (event) { if (dragged && row(event.target)) { event.preventDefault(); } });
   document.addEventListener('drop', function (event) {
@@ -74,13 +75,13 @@
     dragged = null;
   });
 
-  // Autosave, by htmx: what came back holds the new version for every form of the page.
+  // Autosave, by htmx.
   document.addEventListener('htmx:afterRequest', function (event) {
     const version = event.detail.xhr && event.detail.xhr.getResponseHeader('X-Version');
-    if (version) { document.querySelectorAll('input[name=version]').forEach(function (one) { one.value = version; }); }
+    if (version) { renew(version); }
   });
 
-  // Keys. Single letters only where nobody types, and not for those who switched them off.
+  // Keys: single letters only where nobody types, and not for who switched them off.
   const places = { o: '/admin', i: '/admin/issues', a: '/admin/articles', s: '/admin/subscribers' };
   const layouts = { 1: 'lead', 2: 'card', 3: 'brief' };
   let before = '';
