@@ -1,21 +1,19 @@
 """Every setting, read once from the environment or mailer.toml and checked before anything starts."""
 
 import functools
-import ipaddress
 import os
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import TomlConfigSettingsSource
 
+from mailer import setting_types
 from mailer.issues import findings
 from mailer.mail_settings import (
-    LOOPBACK_HOSTS,
     DkimKey,
     DomainLimits,
     MailboxUrl,
@@ -24,8 +22,7 @@ from mailer.mail_settings import (
     TokenMailbox,
     Transport,
 )
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from mailer.setting_types import DatabaseUrl, HostName, Networks, PublicUrl, RedisUrl
 
 
 class SettingsInvalid(Exception):
@@ -37,10 +34,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, validate_default=True)
 
-    database_url: str = Field(
+    database_url: DatabaseUrl = Field(
         alias="DATABASE_URL", repr=False, description="PostgreSQL address, postgresql://user:password@host/name."
     )
-    redis_url: str = Field(
+    redis_url: RedisUrl = Field(
         alias="REDIS_URL", repr=False, description="Redis or Valkey address, redis://host:6379/0 or unix:///path."
     )
     secret_key: str = Field(
@@ -49,7 +46,7 @@ class Settings(BaseSettings):
         repr=False,
         description="At least 32 random characters; signs every link. Changing it breaks the links in mails already sent.",
     )
-    public_url: str = Field(
+    public_url: PublicUrl = Field(
         alias="MAILER_PUBLIC_URL",
         description="Where readers reach this service, https://lettre.example, without a path.",
     )
@@ -80,7 +77,7 @@ class Settings(BaseSettings):
     dkim: tuple[DkimKey, ...] = Field(
         (), alias="MAILER_DKIM", description="Keys that sign mail, for relays that do not: domain, selector, key_file."
     )
-    helo_name: str | None = Field(
+    helo_name: HostName | None = Field(
         None, alias="MAILER_HELO_NAME", description="Name said in EHLO; default is the host of MAILER_PUBLIC_URL."
     )
     journal_dir: Path = Field(
@@ -134,7 +131,7 @@ class Settings(BaseSettings):
     feed_minutes: float = Field(
         15, ge=0.05, le=1440, alias="MAILER_FEED_MINUTES", description="How often a feed is read."
     )
-    feed_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+    feed_private_networks: Networks = Field(
         (),
         alias="MAILER_FEED_PRIVATE_NETWORKS",
         description="Private networks that feeds may be read from, 10.1.0.0/16,127.0.0.0/8; default none.",
@@ -144,7 +141,7 @@ class Settings(BaseSettings):
         alias="MAILER_CHECK_PAGES",
         description="Look at articles' pages: an issue takes none whose page is gone, and what the feed lacks is found.",
     )
-    checks_block: Annotated[tuple[findings.Code, ...] | None, NoDecode] = Field(
+    checks_block: Annotated[tuple[findings.Code, ...] | None, NoDecode, BeforeValidator(setting_types.split)] = Field(
         None,
         alias="MAILER_CHECKS_BLOCK",
         description="Findings that keep an issue from leaving, left_over,link_gone; default see docs/operating.md.",
@@ -254,18 +251,22 @@ class Settings(BaseSettings):
     webhook_seconds: float = Field(
         10, gt=0, le=30, alias="MAILER_WEBHOOK_SECONDS", description="How long a webhook may take to answer."
     )
-    webhook_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+    webhook_private_networks: Networks = Field(
         (),
         alias="MAILER_WEBHOOK_PRIVATE_NETWORKS",
         description="Private networks that webhooks may be in, 10.0.0.0/8; default none.",
     )
-    oidc_issuer: str = Field("", alias="MAILER_OIDC_ISSUER", description="Address of an OpenID Connect service to sign in by.")
+    oidc_issuer: str = Field(
+        "", alias="MAILER_OIDC_ISSUER", description="Address of an OpenID Connect service to sign in by."
+    )
     oidc_client_id: str = Field("", alias="MAILER_OIDC_CLIENT_ID", description="Our name there.")
     oidc_client_secret: str = Field("", repr=False, alias="MAILER_OIDC_CLIENT_SECRET", description="Our secret there.")
     oidc_domains: str = Field(
-        "", alias="MAILER_OIDC_DOMAINS", description="Roles of newcomers by domain, courrier.example=viewer; default none."
+        "",
+        alias="MAILER_OIDC_DOMAINS",
+        description="Roles of newcomers by domain, courrier.example=viewer; default none.",
     )
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+    trusted_proxies: Networks = Field(
         (),
         alias="MAILER_TRUSTED_PROXIES",
         description="Reverse proxies whose X-Forwarded-For is believed, 10.0.0.0/8; default none.",
@@ -284,42 +285,6 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls, config_file())
         return init_settings, env_settings, toml
 
-    @field_validator("database_url")
-    @classmethod
-    def _postgresql_only(cls, value: str) -> str:
-        scheme, separator, rest = value.partition("://")
-        if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
-            raise ValueError("must start with postgresql://")
-        return f"postgresql+psycopg://{rest}"
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_only(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
-        return value
-
-    @field_validator("public_url")
-    @classmethod
-    def _https_unless_loopback(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
-            raise ValueError("must be an address such as https://lettre.example, without a path")
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
-            raise ValueError("must be https:// (one-click unsubscribe, RFC 8058, allows nothing else)")
-        return value.rstrip("/")
-
-    @field_validator("helo_name")
-    @classmethod
-    def _name_or_address(cls, value: str | None) -> str | None:
-        if value is None or re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
-            return value
-        try:
-            ipaddress.ip_address(value)
-        except ValueError:
-            raise ValueError("must be a host's full name, lettre.example, or its IP address") from None
-        return value
-
     @field_validator("transports")
     @classmethod
     def _names_differ(cls, value: tuple[Transport, ...]) -> tuple[Transport, ...]:
@@ -328,13 +293,6 @@ class Settings(BaseSettings):
             raise ValueError("must each have a name of their own")
         if value and all(one.domains for one in value):
             raise ValueError("need one without domains, for all other recipients")
-        return value
-
-    @field_validator("feed_private_networks", "webhook_private_networks", "trusted_proxies", "checks_block", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @model_validator(mode="after")
