@@ -55,11 +55,15 @@ PROVEN = {
     'mailer issue pull 129 812 --note "We have withdrawn this article: its source was wrong."': "tests/test_cli_amending.py",
     'mailer issue replace 129 812 --note "The dam is 335 metres high, not 235."': "tests/test_cli_amending.py",
     'mailer article correct 812 --note "The dam is 335 metres high, not 235."': "tests/test_cli_amending.py",
-    'mailer token create hebdo "our app" --scope read --scope subscribers --expires 2099-06-30': "tests/test_web_admin_integrations.py",
+    'mailer token create hebdo "our app" --scope read --scope subscribers --expires 2099-06-30': (
+        "tests/test_web_admin_integrations.py"
+    ),
     'mailer token create all "reporting" --scope read': "tests/test_web_admin_integrations.py",
     "mailer token list": "docs/operating.md",
     "mailer token revoke 1": "tests/test_web_admin_integrations.py",
-    "mailer webhook add hebdo https://crm.example/hook --event subscriber.confirmed --event subscriber.unsubscribed": "tests/test_web_admin_integrations.py",
+    "mailer webhook add hebdo https://crm.example/hook --event subscriber.confirmed --event subscriber.unsubscribed": (
+        "tests/test_web_admin_integrations.py"
+    ),
     "mailer webhook list": "tests/test_web_admin_integrations.py",
     "mailer webhook test 1": "tests/test_web_admin_integrations.py",
     "mailer webhook deliveries 1": "tests/test_web_admin_integrations.py",

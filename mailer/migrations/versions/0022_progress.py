@@ -1,5 +1,7 @@
 """While and after sending"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -33,11 +35,11 @@ def upgrade() -> None:
     op.create_index('ix_consents_at', 'consents', ['at'], postgresql_using='brin')
 
 
-def _count(name: str, **options: object) -> sa.Column:
+def _count(name: str, **options: Any) -> sa.Column[int]:
     return sa.Column(name, sa.Integer(), nullable=False, **options)
 
 
-def _issue(table: str) -> tuple[sa.Column, sa.ForeignKeyConstraint]:
+def _issue(table: str) -> tuple[sa.Column[int], sa.ForeignKeyConstraint]:
     return (
         sa.Column('issue_id', sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -46,7 +48,7 @@ def _issue(table: str) -> tuple[sa.Column, sa.ForeignKeyConstraint]:
     )
 
 
-def _newsletter(table: str) -> tuple[sa.Column, sa.ForeignKeyConstraint]:
+def _newsletter(table: str) -> tuple[sa.Column[int], sa.ForeignKeyConstraint]:
     return (
         sa.Column('newsletter_id', sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(

@@ -103,7 +103,7 @@ def ask(request: Request, desk: session.Current, slug: session.Slug, feed_id: Fe
 
 
 @router.post("/{feed_id}/remove")
-def remove(desk: session.Admin, slug: session.Slug, feed_id: FeedId) -> Response:
+def remove(_desk: session.Admin, slug: session.Slug, feed_id: FeedId) -> Response:
     """Stop drawing from a feed."""
     with transaction() as database:
         newsletters.remove_feed(database, newsletters.get(database, slug), feed_id)

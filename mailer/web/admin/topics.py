@@ -110,7 +110,7 @@ def ask(request: Request, desk: session.Current, slug: session.Slug, topic: Topi
 
 
 @router.post("/topics/{topic}/delete")
-def delete(desk: session.Admin, slug: session.Slug, topic: TopicSlug) -> Response:
+def delete(_desk: session.Admin, slug: session.Slug, topic: TopicSlug) -> Response:
     """Delete a topic."""
     with transaction() as database:
         topics.remove(database, newsletters.get(database, slug), topic)
