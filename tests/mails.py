@@ -202,6 +202,20 @@ ALERT = {
     "acts": [{"label": "L’envoyer tel quel", "url": REVIEW_LINKS["send"]}],
     "address": PLACEHOLDERS["address"],
 }
+DESK_ACCOUNT = {
+    "newsletter": NEWSLETTER,
+    "host": "lettre.example",
+    "title": "Choisissez un nouveau mot de passe",
+    "lines": [
+        "Quelqu’un a demandé un nouveau mot de passe pour cette adresse.",
+        "Si ce n’est pas vous, ignorez ce message.",
+    ],
+    "label": "Choisir un mot de passe",
+    "link_url": f"https://lettre.example/admin/link/{PLACEHOLDERS['confirm']}",
+    "until": "Le lien fonctionne pendant 30 minutes.",
+    "why": "Vous recevez ce message parce que votre adresse a un compte à la rédaction de cette newsletter.",
+    "address": PLACEHOLDERS["address"],
+}
 # By template: the contexts that it must render.
 CONTEXTS: dict[str, dict[str, Context]] = {
     "issue": {"full": ISSUE, "bare": BARE_ISSUE, "online": {**ISSUE, "reader": None}},
@@ -228,5 +242,9 @@ CONTEXTS: dict[str, dict[str, Context]] = {
         "bare": {**ALERT, "newsletter": BARE_NEWSLETTER, "reasons": [], "quoted": "", "acts": [], "lines": ["Rien."]},
     },
 }
+CONTEXTS["desk_account"] = {
+    "full": DESK_ACCOUNT,
+    "bare": {**DESK_ACCOUNT, "newsletter": BARE_NEWSLETTER, "lines": ["Rien."]},
+}
 # The newsroom's mails are in the languages of its pages.
-LANGUAGES_OF = {one: DESK_LANGUAGES if one in ("review", "alert") else LANGUAGES for one in CONTEXTS}
+LANGUAGES_OF = {one: DESK_LANGUAGES if one in ("review", "alert", "desk_account") else LANGUAGES for one in CONTEXTS}

@@ -140,7 +140,7 @@ def test_the_feeds_page_tells_failures_silence_and_held_articles(desk: httpx.Cli
         feed = session.get_one(Feed, feed.id)
         feed.error, feed.failures, feed.silent_since = None, 0, now - timedelta(days=3)
     assert "Silent since" in desk.get(FEEDS).text
-    assert "silent since" in desk.get("/admin").text
+    assert "is silent for longer than usual" in desk.get("/admin").text
 
 
 def test_a_feed_that_is_pushed_is_not_called_unread(desk: httpx.Client) -> None:

@@ -35,4 +35,4 @@ def test_the_desk_shows_what_became_of_a_slot_and_who_decided(desk: Site) -> Non
     assert f"retenu par {DESK}</p>" in page
     assert f"approuvé par {DESK}, " in page
     assert f"retenu par {DESK}, " in page
-    assert f"retenu par {DESK}" in desk.client.get("/admin").text
+    assert f"retenu par {DESK}" in desk.client.get("/admin?of=hebdo").text
