@@ -32,7 +32,6 @@ from tests.desk import (
 from tests.factories import an_article, readers
 from tests.web_site import pending_reader
 
-
 # Pages that show something in some states only.
 ONLY_THEN = (
     "/review",
