@@ -32,7 +32,7 @@ from tests.desk import (
 from tests.factories import an_article, readers
 from tests.web_site import pending_reader
 
-# Pages that show something in some states only.
+# Pages that show something in some states only; and the stream of a send, which lasts as long as it.
 ONLY_THEN = (
     "/review",
     "/schedule",
