@@ -34,7 +34,7 @@ OPEN_PATHS = {
     "/admin/oidc",
     "/admin/oidc/return",
 }
-PARAMETERS = {"slug": "courrier", "topic": "eau", "token": "x" * 40}
+PARAMETERS = {"slug": "courrier", "table": "readers", "topic": "eau", "token": "x" * 40}
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def test_every_page_shows_without_trouble(desk: httpx.Client, language: str) -> 
         told = webhooks.Wanted(url="https://crm.example/hook")
         ids["webhook_id"] = webhooks.create(session, told, by="Camille", now=clock.now()).id
     for method, path in routes():
-        if method == "GET" and path not in OPEN_PATHS and not path.endswith(ONLY_THEN):
+        if method == "GET" and path not in OPEN_PATHS and "progress" not in path and not path.endswith(ONLY_THEN):
             response = desk.get(filled(path, **ids))
             assert response.status_code == 200, path
             assert "<script>" not in response.text
